@@ -1,0 +1,92 @@
+// Package transport moves frames between a terminal and an SSP. It knows
+// nothing of the SCL, of the platform or of bundles.
+//
+//	 controller end (terminal)                 target end (SSP)
+//	   Link.Send(Block, C-APDU) ───────────────> Receiver.Frame(Block, C-APDU)
+//	   Receiver.Frame(Block, R-APDU) <────────── Link.Send(Block, R-APDU)
+//	   Link.Send(PowerOn) ─────────────────────> Receiver.Frame(PowerOn)
+//	   Receiver.Frame(ATR, 3B..) <────────────── Link.Send(ATR, 3B..)
+//
+// A Link is a URL, the same for both roles (see Parse). It pushes: frames that
+// arrive are handed to a Receiver, so that an in-memory link costs one function
+// call and a link on a wire one goroutine. Wrappers compose, because a wrapper
+// is a Link around a Link.
+//
+// Sources: ISO/IEC 7816-3 (activation, reset, ATR); the frame kinds are ours.
+package transport
+
+import (
+	"context"
+	"errors"
+)
+
+// Role is the end of a link that is ours.
+type Role uint8
+
+const (
+	Controller Role = iota // the terminal: gives power, clock and commands
+	Target                 // the SSP: answers
+)
+
+func (r Role) String() string {
+	if r == Target {
+		return "target"
+	}
+	return "controller"
+}
+
+// Kind says what a frame is.
+type Kind uint8
+
+const (
+	Block    Kind = iota // bytes: an APDU, a T=1' block, an SCL packet, as the link's framing has it
+	PowerOn              // controller: activation (cold reset), ISO/IEC 7816-3 6.2; answered by ATR
+	PowerOff             // controller: deactivation, ISO/IEC 7816-3 6.4; not answered
+	Reset                // controller: warm reset, ISO/IEC 7816-3 6.2.3; answered by ATR
+	GetATR               // controller: asks for the ATR again without a reset; answered by ATR
+	ATR                  // target: Answer-to-Reset, ISO/IEC 7816-3 8
+	Removed              // target: the card leaves the terminal
+	Inserted             // target: a card enters the terminal
+)
+
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return "unknown"
+}
+
+var kindNames = [...]string{"block", "power on", "power off", "reset", "get ATR", "ATR", "removed", "inserted"}
+
+// MaxFrame bounds a frame on every link: an extended APDU and room for framing.
+const MaxFrame = 66 * 1024
+
+// Receiver takes the frames that arrive at one end. A link calls it from one
+// goroutine at a time; p is only valid during the call. A Receiver may call
+// Send of the same link from within Frame.
+type Receiver interface{ Frame(k Kind, p []byte) }
+
+// Link is one end of a connection between a terminal and an SSP.
+type Link interface {
+	// Open starts the link; frames that arrive go to r until Close or until ctx
+	// is done. It returns as soon as the link is usable or will become so by
+	// itself (a vpcd link retries until pcscd is there).
+	Open(ctx context.Context, r Receiver) error
+	// Send hands one frame to the other end; p is not kept. It is safe for use
+	// by several goroutines.
+	Send(k Kind, p []byte) error
+	// Close ends the link; a second Close does nothing.
+	Close() error
+	// String is the URL.
+	String() string
+}
+
+// Sentinel errors, one for each decision a caller can take.
+var (
+	// ErrClosed: the link was closed at this end.
+	ErrClosed = errors.New("transport: link is closed")
+	// ErrNoPeer: nobody is at the other end now; it may come back.
+	ErrNoPeer = errors.New("transport: no peer on the link")
+	// ErrTooLong: a frame is longer than MaxFrame.
+	ErrTooLong = errors.New("transport: frame is longer than 67584 bytes")
+)
