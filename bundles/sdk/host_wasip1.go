@@ -1,0 +1,120 @@
+//go:build wasip1
+
+package sdk
+
+import "unsafe"
+
+// The imports of docs/abi.md.
+
+//go:wasmimport vpp mk_get_time
+func mkGetTime() int64
+
+//go:wasmimport vpp mk_commit
+func mkCommit() int32
+
+//go:wasmimport vpp mk_rollback
+func mkRollback() int32
+
+//go:wasmimport vpp mk_wait_signal
+func mkWaitSignal(ticks int64) int32
+
+//go:wasmimport vpp nvm_get
+//go:noescape
+func nvmGet(key unsafe.Pointer, klen, off int32, buf unsafe.Pointer, blen int32) int32
+
+//go:wasmimport vpp nvm_put
+//go:noescape
+func nvmPut(key unsafe.Pointer, klen int32, val unsafe.Pointer, vlen int32) int32
+
+//go:wasmimport vpp nvm_write
+//go:noescape
+func nvmWrite(key unsafe.Pointer, klen, off int32, val unsafe.Pointer, vlen int32) int32
+
+//go:wasmimport vpp nvm_delete
+//go:noescape
+func nvmDelete(key unsafe.Pointer, klen int32) int32
+
+//go:wasmimport vpp nvm_next
+//go:noescape
+func nvmNext(key unsafe.Pointer, klen int32, buf unsafe.Pointer, blen int32) int32
+
+//go:wasmimport vpp vre_random
+//go:noescape
+func vreRandom(p unsafe.Pointer, n int32) int32
+
+//go:wasmimport vpp log
+//go:noescape
+func vppLog(level int32, p unsafe.Pointer, n int32) int32
+
+//go:wasmimport vpp event
+//go:noescape
+func vppEvent(name unsafe.Pointer, nlen int32, data unsafe.Pointer, dlen int32) int32
+
+func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
+func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
+
+func hostTime() int64      { return mkGetTime() }
+func hostCommit() int32    { return mkCommit() }
+func hostRollback() int32  { return mkRollback() }
+func hostWait(ticks int64) { mkWaitSignal(ticks) }
+func hostRandom(p []byte)  { vreRandom(ptr(p), int32(len(p))) }
+
+func hostGet(key string, off int, buf []byte) int32 {
+	return nvmGet(strPtr(key), int32(len(key)), int32(off), ptr(buf), int32(len(buf)))
+}
+
+func hostPut(key string, val []byte) int32 {
+	return nvmPut(strPtr(key), int32(len(key)), ptr(val), int32(len(val)))
+}
+
+func hostWrite(key string, off int, val []byte) int32 {
+	return nvmWrite(strPtr(key), int32(len(key)), int32(off), ptr(val), int32(len(val)))
+}
+
+func hostDelete(key string) int32 { return nvmDelete(strPtr(key), int32(len(key))) }
+
+func hostNext(key string, buf []byte) int32 {
+	return nvmNext(strPtr(key), int32(len(key)), ptr(buf), int32(len(buf)))
+}
+
+func hostLog(level int32, msg string) { vppLog(level, strPtr(msg), int32(len(msg))) }
+
+func hostEvent(name string, data []byte) {
+	vppEvent(strPtr(name), int32(len(name)), ptr(data), int32(len(data)))
+}
+
+// The exports of docs/abi.md.
+
+//go:wasmexport vpp_abi
+func vppABI() int32 { return ABI }
+
+//go:wasmexport ipc_com_main
+func ipcComMain() int64 { return area(cur.in[:]) }
+
+//go:wasmexport ipc_main_com
+func ipcMainCom() int64 { return area(cur.out[:]) }
+
+// area is address and length of an IPC. Go does not move memory once allocated,
+// and cur is reachable for the life of the guest.
+func area(b []byte) int64 {
+	return int64(uintptr(ptr(b)))<<32 | int64(len(b))
+}
+
+//go:wasmexport on_init
+func onInit(reason int32) int32 { return cur.init(Reason(reason)) }
+
+//go:wasmexport on_personalise
+func onPersonalise(n int32) int32 {
+	return cur.refuse(cur.personalise(int(n)))
+}
+
+//go:wasmexport on_message
+func onMessage(gate, _, instruction, n int32) int32 {
+	return cur.message(uint32(gate), byte(instruction), int(n))
+}
+
+//go:wasmexport on_signal
+func onSignal(bitmap int32) int32 {
+	cur.signal(Signal(bitmap))
+	return 0
+}

@@ -1,0 +1,101 @@
+package sdk
+
+import (
+	"errors"
+
+	"github.com/sspemu/sspemu/internal/apdu"
+)
+
+// GateAPDU is the UICC APDU gate in the numbering of the ABI (docs/abi.md); the
+// platform maps it to the gate identifier of the SCL profile.
+const GateAPDU = 1
+
+// machine is a bundle between the ABI and its App.
+type machine struct {
+	app    App
+	in     [apdu.MaxCommand]byte  // IPC COM to MAIN: the platform writes
+	out    [apdu.MaxResponse]byte // IPC MAIN to COM: the bundle writes
+	cmd    apdu.Command
+	resp   Response
+	timers []*Timer
+}
+
+// cur is the bundle that runs. A guest has one for its whole life.
+var cur = new(machine)
+
+func (m *machine) init(r Reason) int32 { return code(m.app.Init(r)) }
+
+// code makes the negative number of an error for the platform.
+func code(err error) int32 {
+	if err == nil {
+		return 0
+	}
+	Log(Fault, err.Error())
+	var e Error
+	if errors.As(err, &e) && e > 0 {
+		return -int32(e)
+	}
+	return -int32(ErrInternal)
+}
+
+// personalise reads the persona in m.in[:n] and hands it to the App.
+func (m *machine) personalise(n int) error {
+	if n < 0 || n > len(m.in) {
+		return ErrIllegalParameter
+	}
+	doc, err := ParseDoc(m.in[:n])
+	if err != nil {
+		return err
+	}
+	if err := m.app.Personalise(doc); err != nil {
+		return err
+	}
+	return doc.Err()
+}
+
+// message answers one message to a gate: the length of the answer in m.out, or
+// -Error.
+func (m *machine) message(gate uint32, _ byte, n int) int32 {
+	if n < 0 || n > len(m.in) {
+		return -int32(ErrIllegalParameter)
+	}
+	if gate != GateAPDU {
+		return -int32(ErrUnknownID)
+	}
+	sw := apdu.WrongLength
+	m.resp = Response{buf: m.out[:0:apdu.MaxExtendedNe]}
+	c, err := apdu.Parse(m.in[:n])
+	if err == nil {
+		m.cmd = c
+		sw = m.app.APDU(&m.cmd, &m.resp)
+	}
+	if m.resp.overflow {
+		m.resp.Reset()
+		sw = apdu.NoPreciseDiagnosis
+		Log(Fault, "answer longer than 65536 bytes")
+	}
+	return int32(len(sw.Append(m.out[:len(m.resp.buf)])))
+}
+
+func (m *machine) signal(s Signal) {
+	if s.Has(SignalTimeOut) {
+		m.runTimers()
+		s &^= SignalTimeOut
+	}
+	if s != 0 {
+		m.app.Signal(s)
+	}
+}
+
+// refuse puts the refusal of a persona into m.out as "pointer\x00reason" and
+// gives its length; other errors as negative numbers.
+func (m *machine) refuse(err error) int32 {
+	var p *PersonaError
+	if !errors.As(err, &p) {
+		return code(err)
+	}
+	b := append(m.out[:0], p.Pointer...)
+	b = append(b, 0)
+	b = append(b, p.Reason...)
+	return int32(copy(m.out[:], b))
+}
