@@ -1,30 +1,224 @@
 package sdk
 
-import "github.com/sspemu/sspemu/internal/apdu"
+import (
+	"bytes"
+
+	"github.com/sspemu/sspemu/internal/apdu"
+)
 
 // Applet is one application of a bundle that [Applets] selects by its AID.
 type Applet interface {
 	// Select tells that c selected the applet on channel ch; what it adds to r
-	// is the answer (FCI). A status word other than 9000, 61xx, 62xx, 63xx
-	// leaves the selection as it was.
+	// is the answer (FCI or FCP, as P2 asks). A status word that is an error
+	// (64xx and above, but not 9xxx) leaves the selection as it was.
 	Select(ch int, c *apdu.Command, r *Response) apdu.SW
-	// APDU answers a command for the selected applet on channel ch.
+	// APDU answers a command for the applet on channel ch, on which it is
+	// selected. It checks the class itself: 6E00 for one it does not know, 6D00
+	// for an unknown instruction.
 	APDU(ch int, c *apdu.Command, r *Response) apdu.SW
 }
 
-// Applets shares the APDUs of a bundle among its applets.
-type Applets struct{ list []entry }
+// Deselecter is what an Applet may be as well: Deselect tells that channel ch no
+// longer belongs to it (another selection, the channel closed, a reset).
+type Deselecter interface{ Deselect(ch int) }
+
+// Channels is how many logical channels there are: the basic channel 0 and 1 to
+// 19 (ISO/IEC 7816-4 5.4.1).
+const Channels = 20
+
+// Status words of Applets that have a condition of their own.
+const (
+	// swAlreadyClosed answers MANAGE CHANNEL close for a channel that is not
+	// open (GlobalPlatform Card Specification 11.7.3).
+	swAlreadyClosed = apdu.WarningNoInfo
+	// swNothingSelected answers a command on a channel where no applet is
+	// selected yet. unverified: ISO/IEC 7816-4 leaves it open.
+	swNothingSelected = apdu.ConditionsNotSatisfied
+)
+
+// Applets shares the APDUs of a bundle among its applets. It serves SELECT by
+// DF name and MANAGE CHANNEL and hands everything else to the applet that is
+// selected on the channel of the class byte. The zero value is ready; it is the
+// bundle's volatile state: call Reset on SignalReset.
+//
+//	SELECT by DF name   exact AID or its beginning; first, last, next, previous
+//	                    occurrence in the order of Register; no data: the first
+//	MANAGE CHANNEL      open (number by the card or by P2), close
+//	unknown AID 6A82    closed channel 6881    class FF or reserved 6E00
+//
+// Sources: ISO/IEC 7816-4 11.2.2 (SELECT), 11.1.2 (MANAGE CHANNEL), ETSI TS 102
+// 221 11.1.1, 11.1.17.
+type Applets struct {
+	list []entry
+	ch   [Channels]channel
+
+	quiet   apdu.Command // the SELECT that inherit shows to an applet: no data wanted
+	unheard Response
+}
 
 type entry struct {
 	aid    []byte
 	applet Applet
 }
 
-// Register adds an applet under an AID of 5 to 16 bytes (ISO/IEC 7816-4 8.2.1.2).
-func (a *Applets) Register(aid []byte, p Applet) { a.list = append(a.list, entry{aid, p}) }
+type channel struct {
+	open bool // of the channels 1 to 19
+	sel  int  // 1 + index in list, 0: nothing selected
+}
 
-// APDU serves one command.
-func (a *Applets) APDU(c *apdu.Command, r *Response) apdu.SW { return apdu.FileNotFound }
+// Register adds an applet under an AID of 5 to 16 bytes (ISO/IEC 7816-4
+// 12.2.3). It panics on another length: that is an error of the program.
+func (a *Applets) Register(aid []byte, p Applet) {
+	if len(aid) < 5 || len(aid) > 16 {
+		panic("sdk: an AID has 5 to 16 bytes")
+	}
+	a.list = append(a.list, entry{aid, p})
+}
 
-// Reset closes all channels and drops the selection.
-func (a *Applets) Reset() {}
+// Reset closes all channels and drops every selection.
+func (a *Applets) Reset() {
+	for ch := range a.ch {
+		a.sel(ch, 0)
+		a.ch[ch].open = false
+	}
+}
+
+// Selected is the applet of channel ch, nil when none is selected.
+func (a *Applets) Selected(ch int) Applet {
+	if s := a.ch[ch].sel; s > 0 {
+		return a.list[s-1].applet
+	}
+	return nil
+}
+
+// APDU serves one command. It does not allocate.
+func (a *Applets) APDU(c *apdu.Command, r *Response) apdu.SW {
+	if c.CLA == 0xFF || c.CLA&0xE0 == 0x20 {
+		return apdu.ClaNotSupported
+	}
+	ch := apdu.Channel(c.CLA)
+	if ch >= Channels || ch > 0 && !a.ch[ch].open {
+		return apdu.ChannelNotSupported
+	}
+	if c.CLA&0x80 == 0 {
+		switch {
+		case c.INS == 0x70:
+			return a.manageChannel(ch, c, r)
+		case c.INS == 0xA4 && c.P1 == 0x04:
+			return a.selectAID(ch, c, r)
+		}
+	}
+	if p := a.Selected(ch); p != nil {
+		return p.APDU(ch, c, r)
+	}
+	if c.CLA&0x80 == 0 && c.INS == 0xA4 {
+		return apdu.FileNotFound
+	}
+	return swNothingSelected
+}
+
+// sel makes s the selection of ch and tells the applet that was there.
+func (a *Applets) sel(ch, s int) {
+	if d, ok := a.Selected(ch).(Deselecter); ok && a.ch[ch].sel != s {
+		d.Deselect(ch)
+	}
+	a.ch[ch].sel = s
+}
+
+// selectAID is SELECT by DF name; bits 1 and 2 of P2 choose the occurrence
+// (ISO/IEC 7816-4 table 64).
+func (a *Applets) selectAID(ch int, c *apdu.Command, r *Response) apdu.SW {
+	if c.P2&0xF0 != 0 {
+		return apdu.WrongP1P2
+	}
+	if len(c.Data) > 16 {
+		return apdu.WrongLength
+	}
+	n, cur := len(a.list), a.ch[ch].sel-1
+	if cur >= 0 && !bytes.HasPrefix(a.list[cur].aid, c.Data) {
+		cur = -1
+	}
+	i, step := 0, 1
+	switch c.P2 & 3 {
+	case 1: // last
+		i, step = n-1, -1
+	case 2: // next; without a current one the first
+		i = cur + 1
+	case 3: // previous; without a current one the last
+		i, step = n-1, -1
+		if cur >= 0 {
+			i = cur - 1
+		}
+	}
+	for ; i >= 0 && i < n; i += step {
+		if !bytes.HasPrefix(a.list[i].aid, c.Data) {
+			continue
+		}
+		sw := a.list[i].applet.Select(ch, c, r)
+		if !refused(sw) {
+			a.sel(ch, i+1)
+		}
+		return sw
+	}
+	return apdu.FileNotFound
+}
+
+// manageChannel is MANAGE CHANNEL. A channel that is opened from another than
+// the basic one has the same applet selected as that.
+func (a *Applets) manageChannel(from int, c *apdu.Command, r *Response) apdu.SW {
+	if len(c.Data) > 0 {
+		return apdu.WrongLength
+	}
+	n := int(c.P2)
+	switch c.P1 {
+	case 0x00: // open
+		if n >= Channels || n > 0 && a.ch[n].open {
+			return apdu.WrongP1P2
+		}
+		if n == 0 {
+			for n = 1; n < Channels && a.ch[n].open; n++ {
+			}
+			if n == Channels {
+				return apdu.FunctionNotSupported
+			}
+			r.Byte(byte(n))
+		}
+		a.ch[n] = channel{open: true}
+		if s := a.ch[from].sel; from > 0 && s > 0 {
+			if sw := a.inherit(n, s); sw != apdu.OK {
+				a.ch[n].open = false
+				r.Reset()
+				return sw
+			}
+		}
+		return apdu.OK
+	case 0x80: // close; P2 00: the channel of the class byte
+		if n == 0 {
+			n = from
+		}
+		if n == 0 || n >= Channels {
+			return apdu.WrongP1P2
+		}
+		if !a.ch[n].open {
+			return swAlreadyClosed
+		}
+		a.sel(n, 0)
+		a.ch[n].open = false
+		return apdu.OK
+	}
+	return apdu.WrongP1P2
+}
+
+// inherit selects applet s on the new channel n without an answer.
+func (a *Applets) inherit(n, s int) apdu.SW {
+	a.quiet, a.unheard = apdu.Command{INS: 0xA4, P1: 0x04, P2: 0x0C}, Response{}
+	sw := a.list[s-1].applet.Select(n, &a.quiet, &a.unheard)
+	if refused(sw) {
+		return sw
+	}
+	a.ch[n].sel = s
+	return apdu.OK
+}
+
+// refused tells whether sw is an error: not 9xxx, 61xx, 62xx or 63xx.
+func refused(sw apdu.SW) bool { return sw >= 0x6400 && sw < apdu.OK }

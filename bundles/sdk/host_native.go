@@ -74,10 +74,10 @@ func (b *Bundle) Init(reason Reason) int32 {
 func (b *Bundle) Personalise(doc []byte) error {
 	b.enter()
 	defer b.leave()
-	copy(cur.in[:], doc)
 	if len(doc) > len(cur.in) {
 		return ErrIllegalParameter
 	}
+	copy(cur.in[:], doc)
 	return cur.personalise(len(doc))
 }
 
