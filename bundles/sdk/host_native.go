@@ -2,7 +2,10 @@
 
 package sdk
 
-import "sync"
+import (
+	"strings"
+	"sync"
+)
 
 // Host is the platform of a bundle that runs natively: the imports of
 // docs/abi.md as Go methods. Negative results are -Error. Package sdktest has
@@ -78,7 +81,15 @@ func (b *Bundle) Personalise(doc []byte) error {
 		return ErrIllegalParameter
 	}
 	copy(cur.in[:], doc)
-	return cur.personalise(len(doc))
+	n := cur.personalise(len(doc))
+	switch {
+	case n < 0:
+		return Error(-n)
+	case n > 0:
+		pointer, reason, _ := strings.Cut(string(cur.out[:n]), "\x00")
+		return &PersonaError{pointer, reason}
+	}
+	return nil
 }
 
 // Message is on_message. The answer is valid until the next call.

@@ -104,9 +104,7 @@ func area(b []byte) int64 {
 func onInit(reason int32) int32 { return cur.init(Reason(reason)) }
 
 //go:wasmexport on_personalise
-func onPersonalise(n int32) int32 {
-	return cur.refuse(cur.personalise(int(n)))
-}
+func onPersonalise(n int32) int32 { return cur.personalise(int(n)) }
 
 //go:wasmexport on_message
 func onMessage(gate, _, instruction, n int32) int32 {

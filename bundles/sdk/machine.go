@@ -38,19 +38,27 @@ func code(err error) int32 {
 	return -int32(ErrInternal)
 }
 
-// personalise reads the persona in m.in[:n] and hands it to the App.
-func (m *machine) personalise(n int) error {
+// personalise hands the persona in m.in[:n] to the App: 0, the length of a
+// refusal in m.out, or -Error.
+func (m *machine) personalise(n int) int32 {
 	if n < 0 || n > len(m.in) {
-		return ErrIllegalParameter
+		return -int32(ErrIllegalParameter)
 	}
 	doc, err := ParseDoc(m.in[:n])
-	if err != nil {
-		return err
+	if err == nil {
+		err = m.app.Personalise(doc)
 	}
-	if err := m.app.Personalise(doc); err != nil {
-		return err
+	if err == nil {
+		err = doc.Err()
 	}
-	return doc.Err()
+	var p *PersonaError
+	if !errors.As(err, &p) {
+		return code(err)
+	}
+	b := append(m.out[:0], p.Pointer...)
+	b = append(b, 0)
+	b = append(b, p.Reason...)
+	return int32(copy(m.out[:], b))
 }
 
 // message answers one message to a gate: the length of the answer in m.out, or
@@ -85,17 +93,4 @@ func (m *machine) signal(s Signal) {
 	if s != 0 {
 		m.app.Signal(s)
 	}
-}
-
-// refuse puts the refusal of a persona into m.out as "pointer\x00reason" and
-// gives its length; other errors as negative numbers.
-func (m *machine) refuse(err error) int32 {
-	var p *PersonaError
-	if !errors.As(err, &p) {
-		return code(err)
-	}
-	b := append(m.out[:0], p.Pointer...)
-	b = append(b, 0)
-	b = append(b, p.Reason...)
-	return int32(copy(m.out[:], b))
 }
