@@ -1,11 +1,11 @@
 // Package transport moves frames between a terminal and an SSP. It knows
 // nothing of the SCL, of the platform or of bundles.
 //
-//	 controller end (terminal)                 target end (SSP)
-//	   Link.Send(Block, C-APDU) ───────────────> Receiver.Frame(Block, C-APDU)
-//	   Receiver.Frame(Block, R-APDU) <────────── Link.Send(Block, R-APDU)
-//	   Link.Send(PowerOn) ─────────────────────> Receiver.Frame(PowerOn)
-//	   Receiver.Frame(ATR, 3B..) <────────────── Link.Send(ATR, 3B..)
+//	controller end (terminal)                 target end (SSP)
+//	  Link.Send(Block, C-APDU) ───────────────> Receiver.Frame(Block, C-APDU)
+//	  Receiver.Frame(Block, R-APDU) <────────── Link.Send(Block, R-APDU)
+//	  Link.Send(PowerOn) ─────────────────────> Receiver.Frame(PowerOn)
+//	  Receiver.Frame(ATR, 3B..) <────────────── Link.Send(ATR, 3B..)
 //
 // A Link is a URL, the same for both roles (see Parse). It pushes: frames that
 // arrive are handed to a Receiver, so that an in-memory link costs one function
@@ -66,27 +66,80 @@ const MaxFrame = 66 * 1024
 // Send of the same link from within Frame.
 type Receiver interface{ Frame(k Kind, p []byte) }
 
-// Link is one end of a connection between a terminal and an SSP.
+// Link is one end of a connection between a terminal and an SSP. What a user of
+// either end may rely on is in linktest, which every link passes.
 type Link interface {
 	// Open starts the link; frames that arrive go to r until Close or until ctx
 	// is done. It returns as soon as the link is usable or will become so by
-	// itself (a vpcd link retries until pcscd is there).
+	// itself (a vpcd link retries until pcscd is there). The controller's
+	// Receiver gets Inserted when the target is there, maybe before Open returns,
+	// and Removed when it has left; the target's gets PowerOff when the
+	// controller has left. A closed link may be opened again.
 	Open(ctx context.Context, r Receiver) error
 	// Send hands one frame to the other end; p is not kept. It is safe for use
-	// by several goroutines.
+	// by several goroutines. The errors to tell apart are ErrClosed, ErrNoPeer,
+	// ErrTooLong and ErrTooShort.
 	Send(k Kind, p []byte) error
-	// Close ends the link; a second Close does nothing.
+	// Close ends the link; a second Close does nothing. A Frame that is under
+	// way may still run to its end, no further one begins.
 	Close() error
 	// String is the URL.
 	String() string
 }
 
+// Limiter is an ability of links that cannot carry a Block of every length up to
+// MaxFrame: min and max are the bounds of what Send of this end takes, in bytes.
+type Limiter interface{ Limits() (min, max int) }
+
+// Limits tells what lengths of Block Send of l takes: those of its Limiter, else
+// 0 to MaxFrame.
+func Limits(l Link) (min, max int) {
+	if b, ok := l.(Limiter); ok {
+		return b.Limits()
+	}
+	return 0, MaxFrame
+}
+
 // Sentinel errors, one for each decision a caller can take.
 var (
-	// ErrClosed: the link was closed at this end.
+	// ErrClosed: the link is not open at this end.
 	ErrClosed = errors.New("transport: link is closed")
+	// ErrOpen: Open of a link that is open.
+	ErrOpen = errors.New("transport: link is open already")
 	// ErrNoPeer: nobody is at the other end now; it may come back.
 	ErrNoPeer = errors.New("transport: no peer on the link")
-	// ErrTooLong: a frame is longer than MaxFrame.
-	ErrTooLong = errors.New("transport: frame is longer than 67584 bytes")
+	// ErrTooLong: a frame is longer than the link carries (see Limits).
+	ErrTooLong = errors.New("transport: frame is longer than the link carries")
+	// ErrTooShort: a frame is shorter than the link can express (see Limits).
+	ErrTooShort = errors.New("transport: frame is shorter than the link can express")
+	// ErrDirection: a frame of a kind that this end does not send, such as ATR
+	// from a controller.
+	ErrDirection = errors.New("transport: frame of a kind that only the other end sends")
 )
+
+// Check tells whether the end in the given role may send a frame of kind k and
+// of n bytes over a link that carries Blocks of min to max bytes.
+func Check(role Role, k Kind, n, min, max int) error {
+	switch k {
+	case Block:
+		if n < min {
+			return ErrTooShort
+		}
+		if n > max {
+			return ErrTooLong
+		}
+		return nil
+	case PowerOn, PowerOff, Reset, GetATR:
+		if role == Controller {
+			return nil
+		}
+	case ATR, Removed, Inserted:
+		if n > max {
+			return ErrTooLong
+		}
+		if role == Target {
+			return nil
+		}
+	}
+	return ErrDirection
+}
