@@ -1,7 +1,6 @@
 package sdk
 
 import (
-	"encoding/hex"
 	"iter"
 	"strings"
 	"unicode/utf8"
@@ -365,12 +364,44 @@ func (d *Doc) Hex() []byte {
 	if !d.want(Text) {
 		return nil
 	}
-	b, err := hex.DecodeString(strings.ReplaceAll(string(d.content()), " ", ""))
-	if err != nil {
+	b, ok := unhex(d.content())
+	if !ok {
 		d.Fail("is not hexadecimal, two digits a byte")
-		return nil
 	}
 	return b
+}
+
+// unhex reads pairs of digits with spaces between them.
+func unhex(text []byte) (b []byte, ok bool) {
+	b = make([]byte, 0, len(text)/2)
+	for i := 0; i < len(text); i++ {
+		if text[i] == ' ' {
+			continue
+		}
+		if i+1 == len(text) {
+			return nil, false
+		}
+		hi, lo := digit(text[i]), digit(text[i+1])
+		if hi|lo > 0x0F {
+			return nil, false
+		}
+		b = append(b, hi<<4|lo)
+		i++
+	}
+	return b, true
+}
+
+// digit is the value of a hexadecimal digit, 0xFF when c is none.
+func digit(c byte) byte {
+	switch {
+	case c >= '0' && c <= '9':
+		return c - '0'
+	case c >= 'A' && c <= 'F':
+		return c - 'A' + 10
+	case c >= 'a' && c <= 'f':
+		return c - 'a' + 10
+	}
+	return 0xFF
 }
 
 // Int is the whole number d, which must lie in lo to hi.

@@ -47,9 +47,9 @@ func (m *machine) personalise(n int) int32 {
 	doc, err := ParseDoc(m.in[:n])
 	if err == nil {
 		err = m.app.Personalise(doc)
-	}
-	if err == nil {
-		err = doc.Err()
+		if first := doc.Err(); first != nil {
+			err = first // what the App says is most likely its consequence
+		}
 	}
 	var p *PersonaError
 	if !errors.As(err, &p) {
