@@ -1,0 +1,261 @@
+package scl
+
+import "slices"
+
+// pipeParameters are the parameters of ADM_CREATE_PIPE (source gate, destination
+// host and gate), and of its response and of ADM_NOTIFY_PIPE_CREATED (source host
+// and gate, destination host and gate, pipe).
+//
+// Basis: ETSI TS 102 622 clause 6.1.3.
+type pipeParameters struct {
+	srcHost HostID
+	srcGate GateID
+	dstHost HostID
+	dstGate GateID
+	pipe    PipeID
+}
+
+func (a *pipeParameters) appendRequest(b []byte, p *Profile) []byte {
+	b = appendUint(b, uint16(a.srcGate), p.Width.Gate)
+	b = appendUint(b, uint16(a.dstHost), p.Width.Host)
+	return appendUint(b, uint16(a.dstGate), p.Width.Gate)
+}
+
+func (a *pipeParameters) parseRequest(b []byte, p *Profile) error {
+	return parseUints(b, []uintField{{p.Width.Gate, to(&a.srcGate)}, {p.Width.Host, to(&a.dstHost)}, {p.Width.Gate, to(&a.dstGate)}})
+}
+
+func (a *pipeParameters) append(b []byte, p *Profile) []byte {
+	b = a.appendRequest(appendUint(b, uint16(a.srcHost), p.Width.Host), p)
+	return appendUint(b, uint16(a.pipe), p.Width.Pipe)
+}
+
+func (a *pipeParameters) parse(b []byte, p *Profile) error {
+	return parseUints(b, []uintField{
+		{p.Width.Host, to(&a.srcHost)}, {p.Width.Gate, to(&a.srcGate)},
+		{p.Width.Host, to(&a.dstHost)}, {p.Width.Gate, to(&a.dstGate)}, {p.Width.Pipe, to(&a.pipe)},
+	})
+}
+
+type uintField struct {
+	octets int
+	set    func(int)
+}
+
+// parseUints reads exactly the fields from b; else ErrCmdParUnknown.
+func parseUints(b []byte, fields []uintField) error {
+	for _, f := range fields {
+		v, rest, ok := takeUint(b, f.octets)
+		if !ok {
+			return ErrCmdParUnknown
+		}
+		f.set(int(v))
+		b = rest
+	}
+	if len(b) != 0 {
+		return ErrCmdParUnknown
+	}
+	return nil
+}
+
+func appendUint(b []byte, v uint16, octets int) []byte {
+	if octets == 2 {
+		b = append(b, byte(v>>8))
+	}
+	return append(b, byte(v))
+}
+
+func takeUint(b []byte, octets int) (v uint16, rest []byte, ok bool) {
+	if len(b) < octets {
+		return 0, nil, false
+	}
+	for _, o := range b[:octets] {
+		v = v<<8 | uint16(o)
+	}
+	return v, b[octets:], true
+}
+
+// joinStatic gives a host its two static pipes. They are open from the start.
+func (n *Network) joinStatic(h *Host) {
+	for i, s := range []struct {
+		id       PipeID
+		gate     GateID
+		registry Registry
+		recv     PipeReceiver
+		far      PipeReceiver
+	}{
+		link:           {n.p.Pipe.Link, n.p.Gate.Link, n.linkRegistry(), nil, nil},
+		administration: {n.p.Pipe.Administration, n.p.Gate.Administration, n.administrationRegistry(h), hostAdministration{h}, controllerAdministration{n, h}},
+	} {
+		host, ctl := n.newPipe(h, n.ctl, s.id, s.gate, s.gate), n.newPipe(n.ctl, h, s.id, s.gate, s.gate)
+		host.application, host.state, host.recv = true, Open, s.recv
+		ctl.state, ctl.recv, ctl.registry = Open, s.far, s.registry
+		h.static[i].host, h.static[i].controller = host, ctl
+	}
+}
+
+// linkRegistry: in one process no data link can err.
+func (n *Network) linkRegistry() Registry {
+	return Registry{n.p.Registry.RecError: Value(make([]byte, 2))}
+}
+
+// administrationRegistry is the registry of the administration gate as host h
+// sees it.
+func (n *Network) administrationRegistry(h *Host) Registry {
+	r := &n.p.Registry
+	return Registry{
+		r.SessionIdentity: {
+			Get: func() []byte { return h.session[:] },
+			Set: func(v []byte) error {
+				if len(v) != len(h.session) {
+					return ErrCmdParUnknown
+				}
+				copy(h.session[:], v)
+				return nil
+			},
+		},
+		r.MaxPipe: Value([]byte{byte(min(255, int(n.p.Pipe.DynamicLast)-int(n.p.Pipe.DynamicFirst)+1))}),
+		r.HostList: {Get: func() []byte {
+			b := appendUint(nil, uint16(n.ctl.id), n.p.Width.Host)
+			for _, o := range n.hosts {
+				b = appendUint(b, uint16(o.id), n.p.Width.Host)
+			}
+			return b
+		}},
+		r.HostID: Value(appendUint(nil, uint16(h.id), n.p.Width.Host)),
+	}
+}
+
+// controllerAdministration is the administration gate of the network controller
+// host, for one host.
+type controllerAdministration struct {
+	n *Network
+	h *Host
+}
+
+func (a controllerAdministration) Closed(*Pipe) {}
+
+func (a controllerAdministration) Message(p *Pipe, m Message) {
+	if m.Type != Command {
+		return
+	}
+	pr := a.n.p
+	var resp []byte
+	var err error
+	switch m.Instruction {
+	case pr.Command.AdmCreatePipe:
+		var par pipeParameters
+		if err = par.parseRequest(m.Data, pr); err == nil {
+			if err = a.n.create(a.h, &par); err == nil {
+				resp = par.append(nil, pr)
+			}
+		}
+	case pr.Command.AdmDeletePipe:
+		id, rest, ok := takeUint(m.Data, pr.Width.Pipe)
+		if !ok || len(rest) != 0 {
+			err = ErrCmdParUnknown
+		} else {
+			err = a.n.delete(a.h, PipeID(id))
+		}
+	case pr.Command.AdmClearAllPipe:
+		a.n.clearAll(a.h)
+	default:
+		err = ErrCmdNotSupported
+	}
+	_ = p.Respond(pr.Code(err), resp)
+}
+
+// create carries out ADM_CREATE_PIPE for src and fills in par.
+func (n *Network) create(src *Host, par *pipeParameters) error {
+	dst := n.Host(par.dstHost)
+	if dst == nil {
+		return ErrNotConnected
+	}
+	if dst == src {
+		return ErrPipeAccessDenied // a pipe joins gates of different hosts
+	}
+	id := n.p.Pipe.DynamicFirst
+	for ; n.joints[id].source != nil; id++ {
+		if id == n.p.Pipe.DynamicLast {
+			return ErrNoPipesAvailable
+		}
+	}
+	par.srcHost, par.pipe = src.id, id
+	if dst == n.ctl {
+		if err := dst.created(*par); err != nil {
+			return err
+		}
+	} else {
+		code, _, err := dst.static[administration].controller.call(n.p.Command.AdmNotifyPipeCreated, par.append(nil, n.p))
+		if err == nil {
+			err = n.p.Err(code)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	n.joints[id] = joint{src, dst}
+	return nil
+}
+
+// delete carries out ADM_DELETE_PIPE for host h; the other host is told.
+func (n *Network) delete(h *Host, id PipeID) error {
+	if int(id) >= len(n.joints) || n.joints[id].source == nil {
+		return ErrNOK
+	}
+	j := &n.joints[id]
+	other := j.source
+	if other == h {
+		other = j.destination
+	} else if j.destination != h {
+		return ErrPipeAccessDenied
+	}
+	*j = joint{}
+	if other == n.ctl {
+		other.pipes[id].gone()
+		return nil
+	}
+	_, _, err := other.static[administration].controller.call(n.p.Command.AdmNotifyPipeDeleted, appendUint(nil, uint16(id), n.p.Width.Pipe))
+	return err
+}
+
+// clearAll deletes all dynamic pipes of h; the hosts at the other ends are told
+// once each.
+func (n *Network) clearAll(h *Host) {
+	var others []*Host
+	for id := range n.joints {
+		j := &n.joints[id]
+		other := j.source
+		if other == h {
+			other = j.destination
+		} else if j.destination != h {
+			continue
+		}
+		*j = joint{}
+		if !slices.Contains(others, other) {
+			others = append(others, other)
+		}
+	}
+	for _, o := range others {
+		if o == n.ctl {
+			o.cleared(h.id)
+			continue
+		}
+		_, _, _ = o.static[administration].controller.call(n.p.Command.AdmNotifyAllPipeCleared, appendUint(nil, uint16(h.id), n.p.Width.Host))
+	}
+	for _, p := range slices.Clone(h.pipes) {
+		if p != nil {
+			p.gone()
+		}
+	}
+}
+
+// AppendHostID encodes a host identifier as it stands in the data of a message.
+func (p *Profile) AppendHostID(b []byte, id HostID) []byte {
+	return appendUint(b, uint16(id), p.Width.Host)
+}
+
+// AppendGateID encodes a gate identifier as it stands in the data of a message.
+func (p *Profile) AppendGateID(b []byte, id GateID) []byte {
+	return appendUint(b, uint16(id), p.Width.Gate)
+}

@@ -1,0 +1,61 @@
+// Package scl is the SSP Common Layer: hosts that publish gates and talk over
+// pipes, joined in a star by the router of the network controller host.
+//
+//	   terminal host            network controller host              SPB host
+//	(scl/terminal.Adapter)                                       (primary platform)
+//	┌───────────────────┐     ┌───────────────────────────┐     ┌───────────────────┐
+//	│ application gate  │     │ administration   link     │     │ UICC APDU gate    │
+//	│        │          │     │  registry, pipe table     │     │        │          │
+//	├────────┴──────────┤     ├───────────────────────────┤     ├────────┴──────────┤
+//	│ messages          │     │                           │     │ messages          │
+//	│ fragments         │     │         router            │     │ fragments         │
+//	└────────┬──────────┘     └──┬─────────────────────┬──┘     └────────┬──────────┘
+//	         └──── packets ──────┘                     └──── packets ────┘
+//
+// Three levels, as in HCI: gates exchange commands, responses and events
+// (message.go); messages are cut into fragments and joined again (reassembly.go);
+// packets carry one fragment on one pipe and are routed (packet.go, router.go).
+// Everything that crosses is really encoded, also inside one process.
+//
+// # Procedures
+//
+//	Network.Register, Deregister   host registration and deregistration; the other hosts get EVT_HOT_PLUG
+//	Host.Publish                   a gate is offered
+//	Host.Create                    ADM_CREATE_PIPE to the network controller, which sends ADM_NOTIFY_PIPE_CREATED
+//	Pipe.Open, Close               ANY_OPEN_PIPE, ANY_CLOSE_PIPE at the gate
+//	Pipe.Delete                    ADM_DELETE_PIPE, ADM_NOTIFY_PIPE_DELETED
+//	Host.Admin().Call              ADM_CLEAR_ALL_PIPE, ADM_NOTIFY_ALL_PIPE_CLEARED
+//	Pipe.Get, Set                  ANY_GET_PARAMETER, ANY_SET_PARAMETER on the registry of a gate
+//
+// # States of a pipe
+//
+// Each end has a state; a pipe exists between creation and deletion.
+//
+//	          Create           Open                      in state   a command              an event
+//	(none) ─────────> Closed ─────────> Open             Closed     ANY_E_PIPE_NOT_OPENED  dropped
+//	                   │  ^               │                         but ANY_OPEN_PIPE
+//	                   │  └──── Close ────┤              Open       to registry or gate    to the gate
+//	                   v                  v              Deleted    no such pipe           no such pipe
+//	                 Deleted <─── Delete, clear all,
+//	                              a host deregisters
+//
+// The static pipes to the link and administration gates are open from
+// registration to deregistration.
+//
+// # Order, locks and buffers
+//
+// The network is synchronous and has one lock, taken at the outside (Network). A
+// gate may answer from inside the call that brings it a message, and so on in
+// turn: what a receiver was given stays valid until it returns, however the calls
+// nest. Sending does not allocate once each end has its buffer, and a message of
+// one fragment is not copied at the receiving end.
+//
+// Packets that come from outside the process, over a link, are as untrusted as
+// any: what they can occupy is bounded by message.max_length for each pipe end.
+//
+// # Numbers
+//
+// All of them are in the profile (Profile, scl-profile-0.yaml), each with its
+// source. The text of ETSI TS 103 666-1 is not at hand: its ancestor HCI, ETSI TS
+// 102 622, stands in, and what hangs on a number is provisional.
+package scl

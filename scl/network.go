@@ -1,0 +1,202 @@
+package scl
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/sspemu/sspemu/internal/trace"
+)
+
+// Network is an SCL network in one process: the network controller host, its
+// router and its pipe table.
+//
+// It is synchronous: Pipe.Send runs through the router, the other host and its
+// gate in the goroutine of the caller, and an answer has arrived when Send
+// returns, unless the other host answers later on its own.
+//
+// One lock guards the whole network, and it is taken at the outside: every
+// method of Network, Host and Pipe wants it held, except Lock, Unlock, Exclusive,
+// Profile, Tracer and the getters that say so. Code that runs inside the network
+// (a gate, a receiver, a watcher) has it already and must not take it again.
+type Network struct {
+	p  *Profile
+	tr *trace.Tracer
+
+	mu       sync.Mutex
+	after    []func()
+	ctl      *Host
+	hosts    []*Host // by HostID, without the network controller host
+	joints   []joint // the pipe table, by PipeID
+	watchers []*func(HostEvent)
+}
+
+// NewNetwork makes a network with nothing but its network controller host, which
+// has the link and administration gates. A nil Tracer is silent.
+func NewNetwork(p *Profile, tr *trace.Tracer) *Network {
+	n := &Network{p: p, tr: tr, joints: make([]joint, 1<<p.Packet.PipeBits)}
+	n.ctl = n.newHost("network controller", [16]byte{}, p.Host.NetworkController)
+	return n
+}
+
+// Lock enters the network from outside.
+func (n *Network) Lock() { n.mu.Lock() }
+
+// Unlock leaves the network and then runs what was given to After.
+func (n *Network) Unlock() {
+	after := n.after
+	n.after = nil
+	n.mu.Unlock()
+	for _, f := range after {
+		f()
+	}
+}
+
+// Exclusive runs f with the network to itself.
+func (n *Network) Exclusive(f func()) {
+	n.Lock()
+	defer n.Unlock()
+	f()
+}
+
+// After runs f outside the lock, in the goroutine that holds it now, as soon as
+// it lets go. It is for what must not happen inside: sending on a link.
+func (n *Network) After(f func()) { n.after = append(n.after, f) }
+
+// Profile is the table of numbers of the network; no lock is needed.
+func (n *Network) Profile() *Profile { return n.p }
+
+// Tracer is what the network emits to; no lock is needed.
+func (n *Network) Tracer() *trace.Tracer { return n.tr }
+
+// Controller is the network controller host. It publishes gates like any host
+// (gate.Standard gives it its identity and loopback gates).
+func (n *Network) Controller() *Host { return n.ctl }
+
+// Hosts are the registered hosts in the order of their identifiers, without the
+// network controller host.
+func (n *Network) Hosts() []*Host { return slices.Clone(n.hosts) }
+
+// Host is the host with that identifier, nil if there is none.
+func (n *Network) Host(id HostID) *Host {
+	if id == n.p.Host.NetworkController {
+		return n.ctl
+	}
+	for _, h := range n.hosts {
+		if h.id == id {
+			return h
+		}
+	}
+	return nil
+}
+
+// Find is the first host that publishes the gate, nil if none does. The network
+// controller host is not looked at.
+func (n *Network) Find(gate GateID) *Host {
+	for _, h := range n.hosts {
+		if h.gates[gate] != nil {
+			return h
+		}
+	}
+	return nil
+}
+
+// Register brings a host into the network (host registration): it gets an
+// identifier, a port of the router, and the static pipes to the link and
+// administration gates of the network controller host. want is the identifier it
+// asks for, 0 for one of the dynamic range. name is for people; id is the
+// host's UUID. ErrTaken tells that one of them is in use.
+func (n *Network) Register(name string, id [16]byte, want HostID) (*Host, error) {
+	for _, h := range n.hosts {
+		if h.uuid == id {
+			return nil, fmt.Errorf("register host %q: its UUID is that of %q: %w", name, h.name, ErrTaken)
+		}
+	}
+	if want == 0 {
+		for want = n.p.Host.DynamicFirst; n.Host(want) != nil; want++ {
+			if want == n.p.Host.DynamicLast {
+				return nil, fmt.Errorf("register host %q: every dynamic host identifier is in use: %w", name, ErrTaken)
+			}
+		}
+	} else if o := n.Host(want); o != nil {
+		return nil, fmt.Errorf("register host %q: 0x%02X is %q: %w", name, want, o.name, ErrTaken)
+	}
+	h := n.newHost(name, id, want)
+	n.joinStatic(h)
+	i, _ := slices.BinarySearchFunc(n.hosts, h.id, func(a *Host, id HostID) int { return int(a.id) - int(id) })
+	n.hosts = slices.Insert(n.hosts, i, h)
+	n.hotPlug(h)
+	n.emit(HostEvent{Kind: Registered, Host: h})
+	return h, nil
+}
+
+// Deregister takes a host out of the network (host deregistration). Its pipes
+// are deleted; the hosts at their other ends are told by
+// ADM_NOTIFY_ALL_PIPE_CLEARED, and their receivers by Closed.
+func (n *Network) Deregister(h *Host) error {
+	i := slices.Index(n.hosts, h)
+	if i < 0 {
+		return fmt.Errorf("deregister host %q: %w", h.name, ErrNotRegistered)
+	}
+	n.hosts = slices.Delete(n.hosts, i, i+1)
+	n.clearAll(h)
+	h.registered = false
+	for _, s := range h.static {
+		s.host.shut(Deleted)
+		s.controller.shut(Deleted)
+	}
+	n.hotPlug(h)
+	n.emit(HostEvent{Kind: Deregistered, Host: h})
+	return nil
+}
+
+// HostEventKind says what happened to a host.
+type HostEventKind uint8
+
+// What a watcher is told.
+const (
+	Registered   HostEventKind = iota // Host came
+	Published                         // Host published Gate
+	Deregistered                      // Host left
+)
+
+func (k HostEventKind) String() string {
+	return [...]string{"registered", "published", "deregistered"}[k]
+}
+
+// HostEvent tells a watcher what happened.
+type HostEvent struct {
+	Kind HostEventKind
+	Host *Host
+	Gate GateID // with Published
+}
+
+// Watch calls f, inside the network, for every host that comes, publishes a gate
+// or leaves. cancel ends that.
+func (n *Network) Watch(f func(HostEvent)) (cancel func()) {
+	w := &f
+	n.watchers = append(n.watchers, w)
+	return func() { n.watchers = slices.DeleteFunc(n.watchers, func(x *func(HostEvent)) bool { return x == w }) }
+}
+
+func (n *Network) emit(e HostEvent) {
+	if n.tr.On() {
+		note := e.Kind.String()
+		if e.Kind == Published {
+			note += " " + n.p.gateName(e.Gate)
+		}
+		n.tr.Emit(trace.Event{Layer: trace.SCL, Name: "host", Where: e.Host.String(), Note: note})
+	}
+	for _, w := range slices.Clone(n.watchers) {
+		(*w)(e)
+	}
+}
+
+// hotPlug tells every host but h that the list of hosts changed.
+func (n *Network) hotPlug(h *Host) {
+	for _, o := range slices.Clone(n.hosts) {
+		if o != h {
+			_ = o.static[administration].controller.Send(Message{Type: Event, Instruction: n.p.Event.HotPlug})
+		}
+	}
+}
