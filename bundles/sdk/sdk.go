@@ -101,6 +101,9 @@ var errorWords = [...]string{
 
 // Error gives the error in the words of VPP table 7-12.
 func (e Error) Error() string {
+	if e == ErrNoSpace {
+		return "platform: no space left in NVM"
+	}
 	if e > 0 && int(e) < len(errorWords) {
 		return "platform: " + errorWords[e]
 	}

@@ -10,12 +10,14 @@ import (
 	"bytes"
 	"encoding/hex"
 	"math/rand"
+	"os"
 	"sort"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/persona"
 )
 
 // Card is an App on a platform in memory. It does not need to be closed.
@@ -41,8 +43,13 @@ type Event struct {
 func New(t testing.TB, make func() sdk.App) *Card {
 	c := &Card{t: t, make: make}
 	c.host = memory{card: c, committed: map[string][]byte{}, random: rand.New(rand.NewSource(1))}
+	c.fresh()
 	return c
 }
+
+// Bundle is the instance under the card, for tests of the entry points
+// themselves. What it writes is not committed.
+func (c *Card) Bundle() *sdk.Bundle { return c.bundle }
 
 // Personalise wipes the NVM, hands doc (CBOR, see package persona) to the App
 // and powers the card on. The error is the *sdk.PersonaError or sdk.Error that
@@ -58,6 +65,31 @@ func (c *Card) Personalise(doc []byte) error {
 	c.host.Commit()
 	c.PowerOn()
 	return nil
+}
+
+// PersonaliseYAML is Personalise with a persona as people write it, checked
+// against the JSON Schema (nil: none) as the platform does.
+func (c *Card) PersonaliseYAML(yaml, schema []byte) error {
+	c.t.Helper()
+	doc, err := persona.Convert(yaml, "persona", schema)
+	if err != nil {
+		return err
+	}
+	return c.Personalise(doc)
+}
+
+// PersonaliseFiles is PersonaliseYAML with the files of a bundle directory.
+func (c *Card) PersonaliseFiles(yamlFile, schemaFile string) error {
+	c.t.Helper()
+	yaml, err := os.ReadFile(yamlFile)
+	if err != nil {
+		return err
+	}
+	schema, err := os.ReadFile(schemaFile)
+	if err != nil {
+		return err
+	}
+	return c.PersonaliseYAML(yaml, schema)
 }
 
 // PowerOn starts a new instance on what is committed in NVM. It fails the test
