@@ -70,19 +70,24 @@ func (m *machine) message(gate uint32, _ byte, n int) int32 {
 	if gate != GateAPDU {
 		return -int32(ErrUnknownID)
 	}
-	sw := apdu.WrongLength
-	m.resp = Response{buf: m.out[:0:apdu.MaxExtendedNe]}
-	c, err := apdu.Parse(m.in[:n])
-	if err == nil {
-		m.cmd = c
-		sw = m.app.APDU(&m.cmd, &m.resp)
+	r := &m.resp
+	if r.buf == nil {
+		r.buf = m.out[:0:apdu.MaxExtendedNe]
 	}
-	if m.resp.overflow {
-		m.resp.Reset()
+	r.Reset()
+	sw := apdu.WrongLength
+	var err error
+	if m.cmd, err = apdu.Parse(m.in[:n]); err == nil {
+		sw = m.app.APDU(&m.cmd, r)
+	}
+	if r.overflow {
+		r.Reset()
 		sw = apdu.NoPreciseDiagnosis
 		Log(Fault, "answer longer than 65536 bytes")
 	}
-	return int32(len(sw.Append(m.out[:len(m.resp.buf)])))
+	n = len(r.buf)
+	m.out[n], m.out[n+1] = byte(sw>>8), byte(sw)
+	return int32(n + 2)
 }
 
 func (m *machine) signal(s Signal) {
