@@ -1,21 +1,17 @@
 package sdk
 
-import (
-	"bytes"
-
-	"github.com/sspemu/sspemu/internal/apdu"
-)
+import "bytes"
 
 // Applet is one application of a bundle that [Applets] selects by its AID.
 type Applet interface {
 	// Select tells that c selected the applet on channel ch; what it adds to r
 	// is the answer (FCI or FCP, as P2 asks). A status word that is an error
 	// (64xx and above, but not 9xxx) leaves the selection as it was.
-	Select(ch int, c *apdu.Command, r *Response) apdu.SW
+	Select(ch int, c *Command, r *Response) SW
 	// APDU answers a command for the applet on channel ch, on which it is
 	// selected. It checks the class itself: 6E00 for one it does not know, 6D00
 	// for an unknown instruction.
-	APDU(ch int, c *apdu.Command, r *Response) apdu.SW
+	APDU(ch int, c *Command, r *Response) SW
 }
 
 // Deselecter is what an Applet may be as well: Deselect tells that channel ch no
@@ -30,10 +26,10 @@ const Channels = 20
 const (
 	// swAlreadyClosed answers MANAGE CHANNEL close for a channel that is not
 	// open (GlobalPlatform Card Specification 11.7.3).
-	swAlreadyClosed = apdu.WarningNoInfo
+	swAlreadyClosed = WarningNoInfo
 	// swNothingSelected answers a command on a channel where no applet is
 	// selected yet. unverified: ISO/IEC 7816-4 leaves it open.
-	swNothingSelected = apdu.ConditionsNotSatisfied
+	swNothingSelected = ConditionsNotSatisfied
 )
 
 // Applets shares the APDUs of a bundle among its applets. It serves SELECT by
@@ -52,7 +48,7 @@ type Applets struct {
 	list []entry
 	ch   [Channels]channel
 
-	quiet   apdu.Command // the SELECT that inherit shows to an applet: no data wanted
+	quiet   Command // the SELECT that inherit shows to an applet: no data wanted
 	unheard Response
 }
 
@@ -92,13 +88,13 @@ func (a *Applets) Selected(ch int) Applet {
 }
 
 // APDU serves one command. It does not allocate.
-func (a *Applets) APDU(c *apdu.Command, r *Response) apdu.SW {
+func (a *Applets) APDU(c *Command, r *Response) SW {
 	if c.CLA == 0xFF || c.CLA&0xE0 == 0x20 {
-		return apdu.ClaNotSupported
+		return ClaNotSupported
 	}
-	ch := apdu.Channel(c.CLA)
+	ch := Channel(c.CLA)
 	if ch >= Channels || ch > 0 && !a.ch[ch].open {
-		return apdu.ChannelNotSupported
+		return ChannelNotSupported
 	}
 	if c.CLA&0x80 == 0 {
 		switch {
@@ -112,7 +108,7 @@ func (a *Applets) APDU(c *apdu.Command, r *Response) apdu.SW {
 		return p.APDU(ch, c, r)
 	}
 	if c.CLA&0x80 == 0 && c.INS == 0xA4 {
-		return apdu.FileNotFound
+		return FileNotFound
 	}
 	return swNothingSelected
 }
@@ -127,12 +123,12 @@ func (a *Applets) sel(ch, s int) {
 
 // selectAID is SELECT by DF name; bits 1 and 2 of P2 choose the occurrence
 // (ISO/IEC 7816-4 table 64).
-func (a *Applets) selectAID(ch int, c *apdu.Command, r *Response) apdu.SW {
+func (a *Applets) selectAID(ch int, c *Command, r *Response) SW {
 	if c.P2&0xF0 != 0 {
-		return apdu.WrongP1P2
+		return WrongP1P2
 	}
 	if len(c.Data) > 16 {
-		return apdu.WrongLength
+		return WrongLength
 	}
 	n, cur := len(a.list), a.ch[ch].sel-1
 	if cur >= 0 && !bytes.HasPrefix(a.list[cur].aid, c.Data) {
@@ -160,65 +156,65 @@ func (a *Applets) selectAID(ch int, c *apdu.Command, r *Response) apdu.SW {
 		}
 		return sw
 	}
-	return apdu.FileNotFound
+	return FileNotFound
 }
 
 // manageChannel is MANAGE CHANNEL. A channel that is opened from another than
 // the basic one has the same applet selected as that.
-func (a *Applets) manageChannel(from int, c *apdu.Command, r *Response) apdu.SW {
+func (a *Applets) manageChannel(from int, c *Command, r *Response) SW {
 	if len(c.Data) > 0 {
-		return apdu.WrongLength
+		return WrongLength
 	}
 	n := int(c.P2)
 	switch c.P1 {
 	case 0x00: // open
 		if n >= Channels || n > 0 && a.ch[n].open {
-			return apdu.WrongP1P2
+			return WrongP1P2
 		}
 		if n == 0 {
 			for n = 1; n < Channels && a.ch[n].open; n++ {
 			}
 			if n == Channels {
-				return apdu.FunctionNotSupported
+				return FunctionNotSupported
 			}
 			r.Byte(byte(n))
 		}
 		a.ch[n] = channel{open: true}
 		if s := a.ch[from].sel; from > 0 && s > 0 {
-			if sw := a.inherit(n, s); sw != apdu.OK {
+			if sw := a.inherit(n, s); sw != OK {
 				a.ch[n].open = false
 				r.Reset()
 				return sw
 			}
 		}
-		return apdu.OK
+		return OK
 	case 0x80: // close; P2 00: the channel of the class byte
 		if n == 0 {
 			n = from
 		}
 		if n == 0 || n >= Channels {
-			return apdu.WrongP1P2
+			return WrongP1P2
 		}
 		if !a.ch[n].open {
 			return swAlreadyClosed
 		}
 		a.sel(n, 0)
 		a.ch[n].open = false
-		return apdu.OK
+		return OK
 	}
-	return apdu.WrongP1P2
+	return WrongP1P2
 }
 
 // inherit selects applet s on the new channel n without an answer.
-func (a *Applets) inherit(n, s int) apdu.SW {
-	a.quiet, a.unheard = apdu.Command{INS: 0xA4, P1: 0x04, P2: 0x0C}, Response{}
+func (a *Applets) inherit(n, s int) SW {
+	a.quiet, a.unheard = Command{INS: 0xA4, P1: 0x04, P2: 0x0C}, Response{}
 	sw := a.list[s-1].applet.Select(n, &a.quiet, &a.unheard)
 	if refused(sw) {
 		return sw
 	}
 	a.ch[n].sel = s
-	return apdu.OK
+	return OK
 }
 
 // refused tells whether sw is an error: not 9xxx, 61xx, 62xx or 63xx.
-func refused(sw apdu.SW) bool { return sw >= 0x6400 && sw < apdu.OK }
+func refused(sw SW) bool { return sw >= 0x6400 && sw < OK }

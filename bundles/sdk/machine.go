@@ -15,7 +15,7 @@ type machine struct {
 	app    App
 	in     [apdu.MaxCommand]byte  // IPC COM to MAIN: the platform writes
 	out    [apdu.MaxResponse]byte // IPC MAIN to COM: the bundle writes
-	cmd    apdu.Command
+	cmd    Command
 	resp   Response
 	timers []*Timer
 }
@@ -75,14 +75,14 @@ func (m *machine) message(gate uint32, _ byte, n int) int32 {
 		r.buf = m.out[:0:apdu.MaxExtendedNe]
 	}
 	r.Reset()
-	sw := apdu.WrongLength
+	sw := WrongLength
 	var err error
 	if m.cmd, err = apdu.Parse(m.in[:n]); err == nil {
 		sw = m.app.APDU(&m.cmd, r)
 	}
 	if r.overflow {
 		r.Reset()
-		sw = apdu.NoPreciseDiagnosis
+		sw = NoPreciseDiagnosis
 		Log(Fault, "answer longer than 65536 bytes")
 	}
 	n = len(r.buf)

@@ -25,8 +25,6 @@
 // 7-12 (errors), 7-14; docs/abi.md says where the WebAssembly ABI differs.
 package sdk
 
-import "github.com/sspemu/sspemu/internal/apdu"
-
 // ABI is the version of the bundle ABI that this package speaks: major in the
 // high byte, minor in the low one.
 const ABI = 0x0100
@@ -45,8 +43,8 @@ type App interface {
 
 	// APDU answers one whole command: chaining, GET RESPONSE and Le are the
 	// platform's work. Answer data goes to r. c.Data and r are valid during the
-	// call only. The logical channel is apdu.Channel(c.CLA).
-	APDU(c *apdu.Command, r *Response) apdu.SW
+	// call only. The logical channel is Channel(c.CLA).
+	APDU(c *Command, r *Response) SW
 
 	// Signal tells what happened outside of a command. SignalTimeOut never
 	// comes here: see Timer.

@@ -38,6 +38,33 @@ func TestBuildGo(t *testing.T) {
 	require.True(t, string(a) == string(b), "the same sources give the same bytes")
 }
 
+// TestBuildOutside: a bundle can live in a module of its own.
+func TestBuildOutside(t *testing.T) {
+	repo, err := filepath.Abs("../..")
+	require.NoError(t, err)
+	dir := tree(t, "bundle.json", manifest,
+		"go.mod", "module example.org/hello\n\ngo 1.26.0\n\nrequire github.com/sspemu/sspemu v0.0.0\n\nreplace github.com/sspemu/sspemu => "+repo+"\n",
+		"spb/main.go", `package main
+
+import "github.com/sspemu/sspemu/bundles/sdk"
+
+type app struct{}
+
+func (app) Personalise(*sdk.Doc) error              { return nil }
+func (app) Init(sdk.Reason) error                   { return nil }
+func (app) APDU(*sdk.Command, *sdk.Response) sdk.SW { return sdk.OK }
+func (app) Signal(sdk.Signal)                       {}
+
+func init() { sdk.Run(app{}) }
+
+func main() {}
+`)
+	b, err := Build(dir)
+	require.NoError(t, err)
+	_, err = Parse(b)
+	require.NoError(t, err)
+}
+
 // tinyC is a bundle that answers 9000 to everything.
 const tinyC = `
 static unsigned char in[65544], out[65538];

@@ -17,10 +17,7 @@
 // CHALLENGE).
 package example
 
-import (
-	"github.com/sspemu/sspemu/bundles/sdk"
-	"github.com/sspemu/sspemu/internal/apdu"
-)
+import "github.com/sspemu/sspemu/bundles/sdk"
 
 // AID is the application identifier: a proprietary one (first digit F) that
 // spells SSPEMU.
@@ -46,7 +43,7 @@ func New() *App {
 	a := &App{}
 	a.Register(AID, a.applet())
 	a.later = sdk.NewTimer(func() {
-		if a.count(1) == apdu.OK {
+		if a.count(1) == sdk.OK {
 			sdk.Event("counter.later", nil)
 		}
 	})
@@ -99,7 +96,7 @@ func (a *App) applet() sdk.Applet { return applet{a} }
 type applet struct{ *App }
 
 // Select answers with a file control information template.
-func (a applet) Select(ch int, _ *apdu.Command, r *sdk.Response) apdu.SW {
+func (a applet) Select(ch int, _ *sdk.Command, r *sdk.Response) sdk.SW {
 	fci := r.Begin(0x6F)
 	r.TLV(0x84, AID)
 	label := r.Begin(0x50)
@@ -109,14 +106,14 @@ func (a applet) Select(ch int, _ *apdu.Command, r *sdk.Response) apdu.SW {
 	r.End(label)
 	r.End(fci)
 	a.verified[ch] = false
-	return apdu.OK
+	return sdk.OK
 }
 
 // Deselect forgets the PIN of the channel.
 func (a applet) Deselect(ch int) { a.verified[ch] = false }
 
 // APDU looks at the class, without the channel, and the instruction.
-func (a applet) APDU(ch int, c *apdu.Command, r *sdk.Response) apdu.SW {
+func (a applet) APDU(ch int, c *sdk.Command, r *sdk.Response) sdk.SW {
 	switch c.CLA &^ 0x03 {
 	case 0x00:
 		switch c.INS {
@@ -130,28 +127,28 @@ func (a applet) APDU(ch int, c *apdu.Command, r *sdk.Response) apdu.SW {
 		case 0x10:
 			return a.read(a.count(1), r)
 		case 0x12:
-			return a.read(apdu.OK, r)
+			return a.read(sdk.OK, r)
 		case 0x14:
 			return a.clear(ch)
 		case 0x16:
 			a.later.Start(1000 * (int64(c.P1)<<8 | int64(c.P2)))
-			return apdu.OK
+			return sdk.OK
 		}
 	default:
-		return apdu.ClaNotSupported
+		return sdk.ClaNotSupported
 	}
-	return apdu.InsNotSupported
+	return sdk.InsNotSupported
 }
 
 // count adds n to the counter.
-func (a *App) count(n uint32) apdu.SW {
+func (a *App) count(n uint32) sdk.SW {
 	var v [4]byte
 	if _, err := sdk.NVM.Read(keyCounter, 0, v[:]); err != nil {
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
 	was := uint32(v[0])<<24 | uint32(v[1])<<16 | uint32(v[2])<<8 | uint32(v[3])
 	if was+n < was {
-		return apdu.ConditionsNotSatisfied // it would begin again at 0
+		return sdk.ConditionsNotSatisfied // it would begin again at 0
 	}
 	return write(keyCounter, appendUint32(v[:0], was+n))
 }
@@ -162,81 +159,81 @@ func appendUint32(b []byte, v uint32) []byte {
 	return append(b, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 }
 
-func write(key string, p []byte) apdu.SW {
+func write(key string, p []byte) sdk.SW {
 	if sdk.NVM.Write(key, 0, p) != nil {
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
-	return apdu.OK
+	return sdk.OK
 }
 
 // read answers with the counter when sw says that all is well so far.
-func (a *App) read(sw apdu.SW, r *sdk.Response) apdu.SW {
-	if sw != apdu.OK {
+func (a *App) read(sw sdk.SW, r *sdk.Response) sdk.SW {
+	if sw != sdk.OK {
 		return sw
 	}
 	if _, err := sdk.NVM.Read(keyCounter, 0, r.Extend(4)); err != nil {
 		r.Reset()
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
-	return apdu.OK
+	return sdk.OK
 }
 
-func (a *App) clear(ch int) apdu.SW {
+func (a *App) clear(ch int) sdk.SW {
 	if !a.verified[ch] {
-		return apdu.SecurityNotSatisfied
+		return sdk.SecurityNotSatisfied
 	}
 	var zero [4]byte
-	if sw := write(keyCounter, zero[:]); sw != apdu.OK {
+	if sw := write(keyCounter, zero[:]); sw != sdk.OK {
 		return sw
 	}
 	sdk.Event("counter.cleared", nil)
-	return apdu.OK
+	return sdk.OK
 }
 
 // verify compares a PIN. The try is counted, and is on the medium, before the
 // comparison: cutting the power cannot give a try back.
-func (a *App) verify(ch int, c *apdu.Command) apdu.SW {
+func (a *App) verify(ch int, c *sdk.Command) sdk.SW {
 	if c.P1 != 0 || c.P2 != 1 {
-		return apdu.ReferencedDataNotFound
+		return sdk.ReferencedDataNotFound
 	}
 	var tries [2]byte
 	if _, err := sdk.NVM.Read(keyTries, 0, tries[:]); err != nil {
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
 	left, most := tries[0], tries[1]
 	switch {
 	case left == 0:
-		return apdu.AuthBlocked
+		return sdk.AuthBlocked
 	case len(c.Data) == 0 && a.verified[ch]:
-		return apdu.OK
+		return sdk.OK
 	case len(c.Data) == 0:
-		return apdu.Counter | apdu.SW(left)
+		return sdk.Counter | sdk.SW(left)
 	}
 	a.verified[ch] = false
 	tries[0] = left - 1
-	if sw := write(keyTries, tries[:1]); sw != apdu.OK {
+	if sw := write(keyTries, tries[:1]); sw != sdk.OK {
 		return sw
 	}
 	if sdk.NVM.Commit() != nil {
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
 	var pin [8]byte
 	n, err := sdk.NVM.Read(keyPIN, 0, pin[:])
 	if err != nil {
-		return apdu.MemoryProblem
+		return sdk.MemoryProblem
 	}
 	if !same(pin[:n], c.Data) {
 		if left == 1 {
 			sdk.Event("pin.blocked", nil)
 		}
-		return apdu.Counter | apdu.SW(left-1)
+		return sdk.Counter | sdk.SW(left-1)
 	}
 	tries[0] = most
-	if sw := write(keyTries, tries[:1]); sw != apdu.OK {
+	if sw := write(keyTries, tries[:1]); sw != sdk.OK {
 		return sw
 	}
 	a.verified[ch] = true
-	return apdu.OK
+	return sdk.OK
 }
 
 // same compares in a time that does not depend on where a differs from b.
@@ -251,10 +248,10 @@ func same(a, b []byte) bool {
 	return diff == 0
 }
 
-func (a *App) random(c *apdu.Command, r *sdk.Response) apdu.SW {
+func (a *App) random(c *sdk.Command, r *sdk.Response) sdk.SW {
 	if c.Ne == 0 {
-		return apdu.WrongLength
+		return sdk.WrongLength
 	}
 	sdk.Random(r.Extend(min(c.Ne, 256)))
-	return apdu.OK
+	return sdk.OK
 }
