@@ -38,31 +38,27 @@ func TestBuildGo(t *testing.T) {
 	require.True(t, string(a) == string(b), "the same sources give the same bytes")
 }
 
-// TestBuildOutside: a bundle can live in a module of its own.
-func TestBuildOutside(t *testing.T) {
+// TestBuildGuide builds the bundle that docs/bundles.md leads to, in a module of
+// its own.
+func TestBuildGuide(t *testing.T) {
 	repo, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	dir := tree(t, "bundle.json", manifest,
-		"go.mod", "module example.org/hello\n\ngo 1.26.0\n\nrequire github.com/sspemu/sspemu v0.0.0\n\nreplace github.com/sspemu/sspemu => "+repo+"\n",
-		"spb/main.go", `package main
-
-import "github.com/sspemu/sspemu/bundles/sdk"
-
-type app struct{}
-
-func (app) Personalise(*sdk.Doc) error              { return nil }
-func (app) Init(sdk.Reason) error                   { return nil }
-func (app) APDU(*sdk.Command, *sdk.Response) sdk.SW { return sdk.OK }
-func (app) Signal(sdk.Signal)                       {}
-
-func init() { sdk.Run(app{}) }
-
-func main() {}
-`)
+	guide, err := os.ReadFile(filepath.Join(repo, "docs/bundles.md"))
+	require.NoError(t, err)
+	block := func(language string, n int) string {
+		parts := strings.Split(string(guide), "```"+language+"\n")
+		require.Greater(t, len(parts), n)
+		code, _, _ := strings.Cut(parts[n], "```")
+		return code
+	}
+	dir := tree(t, "bundle.json", block("json", 1), "hello.go", block("go", 1), "spb/main.go", block("go", 2),
+		"persona.yaml", block("yaml", 1),
+		"go.mod", "module example.org/hello\n\ngo 1.26.0\n\nrequire github.com/sspemu/sspemu v0.0.0\n\nreplace github.com/sspemu/sspemu => "+repo+"\n")
 	b, err := Build(dir)
 	require.NoError(t, err)
-	_, err = Parse(b)
+	p, err := Parse(b)
 	require.NoError(t, err)
+	require.Equal(t, "hello", p.Name)
 }
 
 // tinyC is a bundle that answers 9000 to everything.
