@@ -1,6 +1,10 @@
 package gate
 
-import "github.com/sspemu/sspemu/scl"
+import (
+	"strings"
+
+	"github.com/sspemu/sspemu/scl"
+)
 
 // Info is what a host says of itself in the registry of its identity gate.
 type Info struct {
@@ -23,7 +27,7 @@ func Identity(h *scl.Host, i Info) scl.Registry {
 		r.VersionSW:  scl.Value(i.VersionSW[:]),
 		r.HCIVersion: scl.Value([]byte{i.Version}),
 		r.VersionHW:  scl.Value(i.VersionHW[:]),
-		r.VendorName: scl.Value([]byte(i.VendorName[:min(len(i.VendorName), maxVendorName)])),
+		r.VendorName: scl.Value([]byte(strings.ToValidUTF8(i.VendorName[:min(len(i.VendorName), maxVendorName)], ""))),
 		r.ModelID:    scl.Value([]byte{i.ModelID}),
 		r.GatesList: {Get: func() []byte {
 			var b []byte
