@@ -12,6 +12,15 @@ type SW = apdu.SW
 // 7816-4 5.4.1, ETSI TS 102 221 10.1.1).
 func Channel(cla byte) int { return apdu.Channel(cla) }
 
+// Class is the class byte cla as it would be on the basic channel: 80 for 81, 83,
+// C0 and CF, 00 for 02 and 45. Secure messaging stays visible as bit 4.
+func Class(cla byte) byte {
+	if cla&0x40 == 0 {
+		return cla &^ 0x03
+	}
+	return cla&0x90 | cla&0x20>>2
+}
+
 // Status words of ISO/IEC 7816-4 tables 5 and 6 and ETSI TS 102 221 10.2.1.
 const (
 	OK                     = apdu.OK

@@ -236,6 +236,13 @@ func TestSignal(t *testing.T) {
 	require.False(t, got.Has(sdk.SignalError))
 }
 
+func TestClass(t *testing.T) {
+	for cla, want := range map[byte]byte{0x00: 0x00, 0x02: 0x00, 0x0C: 0x0C, 0x13: 0x10, 0x45: 0x00, 0x5F: 0x10,
+		0x60: 0x08, 0x80: 0x80, 0x83: 0x80, 0xA0: 0xA0, 0xC0: 0x80, 0xCF: 0x80, 0xE1: 0x88} {
+		require.Equal(t, want, sdk.Class(cla), "%02X", cla)
+	}
+}
+
 // TestNoAllocation: a command costs the guest's garbage collector nothing.
 func TestNoAllocation(t *testing.T) {
 	var gone []string

@@ -114,7 +114,7 @@ func (a applet) Deselect(ch int) { a.verified[ch] = false }
 
 // APDU looks at the class, without the channel, and the instruction.
 func (a applet) APDU(ch int, c *sdk.Command, r *sdk.Response) sdk.SW {
-	switch c.CLA &^ 0x03 {
+	switch sdk.Class(c.CLA) {
 	case 0x00:
 		switch c.INS {
 		case 0x20:

@@ -74,7 +74,10 @@ func TestPINIsPerChannel(t *testing.T) {
 		01 A4 0400 08 F0535350454D5501 > `+fci+`
 		00 20 0001 04 31323334 > 9000
 		81 14 0000 > 6982
-		80 14 0000 > 9000`)
+		80 14 0000 > 9000
+		00 70 0013 > 9000
+		4F A4 0400 08 F0535350454D5501 > `+fci+`
+		CF 12 0000 04 > 00000000 9000`)
 }
 
 func TestPINTryIsCountedBeforeTheComparison(t *testing.T) {
