@@ -25,6 +25,8 @@
 // 7-12 (errors), 7-14; docs/abi.md says where the WebAssembly ABI differs.
 package sdk
 
+import "github.com/sspemu/sspemu/internal/vpp"
+
 // ABI is the version of the bundle ABI that this package speaks: major in the
 // high byte, minor in the low one.
 const ABI = 0x0100
@@ -65,48 +67,28 @@ type Signal uint32
 
 // Signals of VPP tables 7-8 and 7-14, and those that sspemu adds on free bits.
 const (
-	SignalTimeOut       Signal = 1 << 0
-	SignalError         Signal = 1 << 1
-	SignalException     Signal = 1 << 2
-	SignalIPCUpdated    Signal = 8 << 0 // DOMAIN_BASE_0
-	SignalKillRequested Signal = 8 << 1 // DOMAIN_BASE_1: the bundle is about to be deactivated
-	SignalReset         Signal = 8 << 4 // DOMAIN_BASE_4, ours: the terminal reset the card; drop volatile state
+	SignalTimeOut       = Signal(vpp.TimeOut)
+	SignalError         = Signal(vpp.Error)
+	SignalException     = Signal(vpp.Exception)
+	SignalIPCUpdated    = Signal(vpp.IPCUpdated)
+	SignalKillRequested = Signal(vpp.KillRequested) // the bundle is about to be deactivated
+	SignalReset         = Signal(vpp.Reset)         // the terminal reset the card; drop volatile state
 )
 
 // Has tells whether all bits of t are set in s.
 func (s Signal) Has(t Signal) bool { return s&t == t }
 
 // Error is an error number of VPP table 7-12.
-type Error int32
+type Error = vpp.Errno
 
-// Errors of VPP table 7-12.
+// Errors of VPP table 7-12 that the functions of this package give.
 const (
-	ErrUnknownUUID      Error = 1
-	ErrSevere           Error = 2
-	ErrIllegalParameter Error = 3
-	ErrUnknownID        Error = 4
-	ErrUnknownHandle    Error = 5
-	ErrUnknownPriority  Error = 6
-	ErrAccessDenied     Error = 7
-	ErrInternal         Error = 8
-	ErrNoSpace          Error = 32 // VENDOR_BASE, ours: the NVM quota is used up
+	ErrIllegalParameter = vpp.EIllegalParameter
+	ErrUnknownID        = vpp.EUnknownID
+	ErrAccessDenied     = vpp.EAccessDenied
+	ErrInternal         = vpp.EInternal
+	ErrNoSpace          = vpp.ENoSpace // ours: the NVM quota is used up
 )
-
-var errorWords = [...]string{
-	1: "unknown UUID", 2: "severe", 3: "illegal parameter", 4: "unknown identifier",
-	5: "unknown handle", 6: "unknown priority", 7: "access denied", 8: "internal",
-}
-
-// Error gives the error in the words of VPP table 7-12.
-func (e Error) Error() string {
-	if e == ErrNoSpace {
-		return "platform: no space left in NVM"
-	}
-	if e > 0 && int(e) < len(errorWords) {
-		return "platform: " + errorWords[e]
-	}
-	return "platform: error " + itoa(int64(e))
-}
 
 // PersonaError refuses a persona: Pointer is the JSON pointer (RFC 6901) of the
 // value that is wrong, Reason says in words what is wrong with it.

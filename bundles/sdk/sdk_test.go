@@ -132,8 +132,6 @@ func TestErrorsOfTheApp(t *testing.T) {
 
 	p.personalise = func(d *sdk.Doc) error { d.Get("x").Text(); return errors.New("because x was empty") }
 	require.Equal(t, &sdk.PersonaError{Pointer: "/x", Reason: "lacks; a text is needed"}, c.Personalise([]byte{0xA0}))
-	require.EqualError(t, sdk.Error(200), "platform: error 200")
-	require.EqualError(t, sdk.ErrNoSpace, "platform: no space left in NVM")
 }
 
 func TestNVM(t *testing.T) {
