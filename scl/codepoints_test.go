@@ -136,3 +136,22 @@ func TestResponseCodes(t *testing.T) {
 	require.Equal(t, p.Response.AnyERegParUnknown, p.Code(fmt.Errorf("wrapped: %w", ErrRegParUnknown)))
 	require.Error(t, p.Err(0x3F))
 }
+
+// FuzzProfile: a file is refused, or it is a profile a network can be made of.
+func FuzzProfile(f *testing.F) {
+	f.Add(profile0)
+	f.Add(edit(f, "packet.pipe_bits", 3, "pipe.dynamic_last", 7))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := ParseProfile("p.yaml", b)
+		if err != nil {
+			require.ErrorContains(t, err, "scl profile: p.yaml:")
+			return
+		}
+		n := NewNetwork(p, nil)
+		h, err := n.Register("h", [16]byte{1}, 0)
+		require.NoError(t, err)
+		id, err := h.Admin().Get(p.Registry.HostID)
+		require.NoError(t, err)
+		require.Equal(t, p.AppendHostID(nil, h.ID()), id)
+	})
+}

@@ -18,7 +18,9 @@ import (
 // One lock guards the whole network, and it is taken at the outside: every
 // method of Network, Host and Pipe wants it held, except Lock, Unlock, Exclusive,
 // Profile, Tracer and the getters that say so. Code that runs inside the network
-// (a gate, a receiver, a watcher) has it already and must not take it again.
+// (a gate, a receiver, a watcher) has it already and must not take it again. Who
+// has a lock of its own takes it inside this one, never around it: a command
+// comes in with the network locked.
 type Network struct {
 	p  *Profile
 	tr *trace.Tracer

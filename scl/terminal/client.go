@@ -22,26 +22,29 @@ var (
 )
 
 // Client is a terminal: the controller end of a link, one exchange at a time. It
-// is safe for use by several goroutines.
+// is safe for use by several goroutines; they take turns.
 type Client struct {
 	link transport.Link
-	turn chan struct{} // holds one token: who has it may exchange
 
 	mu        sync.Mutex
-	want      transport.Kind // answer that is waited for, none if nobody waits
-	buf       []byte         // where it goes
+	busy      bool           // an exchange is under way
+	queue     int            // goroutines that wait for their turn
+	want      transport.Kind // answer that is waited for, none when it has come
+	waiting   bool           // the goroutine of the exchange waits for done
+	buf       []byte         // where the answer goes
 	err       error          // instead of an answer
 	removed   bool           // since the last power on
 	abandoned bool           // an answer that nobody waits for may still come
 	notify    func(transport.Kind)
-	done      chan struct{} // one token when want has come
+
+	// Each takes one token, and gets one only when somebody waits for it: an
+	// answer that is there when Send returns costs no channel operation.
+	turn, done chan struct{}
 }
 
 // NewClient makes a terminal at the controller end of l. Open starts it.
 func NewClient(l transport.Link) *Client {
-	c := &Client{link: l, want: none, turn: make(chan struct{}, 1), done: make(chan struct{}, 1)}
-	c.turn <- struct{}{}
-	return c
+	return &Client{link: l, want: none, turn: make(chan struct{}, 1), done: make(chan struct{}, 1)}
 }
 
 // Notify has f called with transport.Removed and transport.Inserted when the
@@ -81,11 +84,14 @@ func (c *Client) reset(ctx context.Context, k transport.Kind) ([]byte, error) {
 
 // PowerOff takes power away.
 func (c *Client) PowerOff(ctx context.Context) error {
-	if err := c.take(ctx); err != nil {
+	if err := c.begin(ctx); err != nil {
 		return err
 	}
-	defer func() { c.turn <- struct{}{} }()
-	if err := c.link.Send(transport.PowerOff, nil); err != nil {
+	c.mu.Unlock()
+	err := c.link.Send(transport.PowerOff, nil)
+	c.mu.Lock()
+	c.end()
+	if err != nil {
 		return fmt.Errorf("terminal: power off on %s: %w", c.link, err)
 	}
 	return nil
@@ -99,70 +105,100 @@ func (c *Client) Transmit(ctx context.Context, capdu, dst []byte) (rapdu []byte,
 	return c.exchange(ctx, transport.Block, transport.Block, capdu, dst[:0])
 }
 
-func (c *Client) take(ctx context.Context) error {
-	select {
-	case <-c.turn:
+// begin waits for the turn of the caller; with it, mu is held.
+func (c *Client) begin(ctx context.Context) error {
+	c.mu.Lock()
+	if !c.busy {
+		c.busy = true
 		return nil
-	default:
 	}
+	c.queue++
+	c.mu.Unlock()
 	select {
 	case <-c.turn:
+		c.mu.Lock()
 		return nil
 	case <-ctx.Done():
-		return context.Cause(ctx)
 	}
+	c.mu.Lock()
+	select {
+	case <-c.turn: // it came at the last moment; pass it on
+		c.end()
+	default:
+		c.queue--
+		c.mu.Unlock()
+	}
+	return context.Cause(ctx)
+}
+
+// end gives the turn away; mu is held before and not after.
+func (c *Client) end() {
+	if c.queue > 0 {
+		c.queue--
+		c.turn <- struct{}{}
+	} else {
+		c.busy = false
+	}
+	c.mu.Unlock()
 }
 
 // exchange sends a frame and waits for the answer of the kind want.
 func (c *Client) exchange(ctx context.Context, k, want transport.Kind, p, dst []byte) ([]byte, error) {
-	if err := c.take(ctx); err != nil {
+	if err := c.begin(ctx); err != nil {
 		return nil, err
 	}
-	defer func() { c.turn <- struct{}{} }()
-
-	c.mu.Lock()
-	switch {
-	case k != transport.Block:
-	case c.abandoned:
-		c.mu.Unlock()
-		return nil, ErrAbandoned
-	case c.removed:
-		c.mu.Unlock()
-		return nil, ErrRemoved
+	if k == transport.Block && (c.abandoned || c.removed) {
+		err := ErrRemoved
+		if c.abandoned {
+			err = ErrAbandoned
+		}
+		c.end()
+		return nil, err
 	}
 	c.want, c.buf, c.err = want, dst, nil
-	select {
-	case <-c.done: // left over from an abandoned exchange
-	default:
-	}
 	c.mu.Unlock()
 
-	if err := c.link.Send(k, p); err != nil {
-		c.mu.Lock()
+	err := c.link.Send(k, p)
+
+	c.mu.Lock()
+	defer c.end()
+	if err != nil {
 		c.want = none
-		c.mu.Unlock()
 		if errors.Is(err, transport.ErrNoPeer) {
 			return nil, fmt.Errorf("%w: %s on %s: %w", ErrNoCard, k, c.link, err)
 		}
 		return nil, fmt.Errorf("terminal: %s on %s: %w", k, c.link, err)
 	}
-	select {
-	case <-c.done: // a synchronous link has answered already
-	default:
-		select {
-		case <-c.done:
-		case <-ctx.Done():
-			c.mu.Lock()
-			defer c.mu.Unlock()
-			if c.want != none {
-				c.want, c.buf, c.abandoned = none, nil, true
-				return nil, fmt.Errorf("terminal: no answer to %s on %s: %w", k, c.link, context.Cause(ctx))
-			}
-			<-c.done // it came at the last moment
-			return c.buf, c.err
-		}
+	if c.want != none && !c.wait(ctx) {
+		c.want, c.buf, c.abandoned = none, nil, true
+		return nil, fmt.Errorf("terminal: no answer to %s on %s: %w", k, c.link, context.Cause(ctx))
 	}
-	return c.buf, c.err
+	answer := c.buf
+	c.buf = nil
+	if c.err != nil {
+		return nil, c.err
+	}
+	return answer, nil
+}
+
+// wait waits for the answer until ctx is done and tells whether it came; mu is
+// held before and after.
+func (c *Client) wait(ctx context.Context) bool {
+	c.waiting = true
+	c.mu.Unlock()
+	select {
+	case <-c.done:
+		c.mu.Lock()
+		return true
+	case <-ctx.Done():
+	}
+	c.mu.Lock()
+	c.waiting = false
+	if c.want != none {
+		return false
+	}
+	<-c.done // it came at the last moment
+	return true
 }
 
 // Frame takes what the card sends (transport.Receiver).
@@ -192,7 +228,11 @@ func (c *Client) Frame(k transport.Kind, p []byte) {
 	}
 }
 
+// answer ends the wait; mu is held.
 func (c *Client) answer() {
 	c.want = none
-	c.done <- struct{}{}
+	if c.waiting {
+		c.waiting = false
+		c.done <- struct{}{}
+	}
 }

@@ -29,6 +29,9 @@
 // real card would be silent, and 6F00 is the one status word no application means
 // anything else by.
 //
+// The network is synchronous, and so is the answer: what a gate sends when no frame
+// is under way is dropped, because on this interface the terminal speaks first.
+//
 // Sources: ISO/IEC 7816-3 (activation, reset, ATR); ETSI TS 102 622 Release 12
 // (APDU gate) for what crosses the SCL. The numbers are those of the profile.
 package terminal
