@@ -6,7 +6,7 @@ import "slices"
 // host and gate), and of its response and of ADM_NOTIFY_PIPE_CREATED (source host
 // and gate, destination host and gate, pipe).
 //
-// Basis: ETSI TS 102 622 clause 6.1.3.
+// Basis: ETSI TS 102 622, as the structures of the linux source in the profile have it.
 type pipeParameters struct {
 	srcHost HostID
 	srcGate GateID

@@ -13,7 +13,7 @@ func Value(v []byte) Parameter { return Parameter{Get: func() []byte { return v 
 // ANY_GET_PARAMETER and ANY_SET_PARAMETER from it. A Registry is a Gate itself,
 // one that has parameters and nothing else.
 //
-// Basis: ETSI TS 102 622 clause 7 (registries, in the numbering of HCI).
+// Basis: registries of ETSI TS 102 622.
 type Registry map[byte]Parameter
 
 // Opened makes a Registry a Gate.

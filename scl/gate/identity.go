@@ -14,8 +14,9 @@ type Info struct {
 	ModelID              byte
 }
 
-// maxVendorName is the longest VENDOR_NAME, in octets (ETSI TS 102 622 7.1.2,
-// from memory; UTF8String (SIZE 1..20) in the ASN.1 of TS 103 666-1).
+// maxVendorName is the longest VENDOR_NAME in octets: unverified for HCI, from
+// memory; based on UTF8String (SIZE 1..20) for vendor names in the ASN.1 module of
+// TS 103 666-1.
 const maxVendorName = 20
 
 // Identity is the identity gate of h: a registry with GATES_LIST, always up to
