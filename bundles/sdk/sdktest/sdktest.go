@@ -9,6 +9,7 @@ package sdktest
 import (
 	"bytes"
 	"encoding/hex"
+	"io"
 	"math/rand"
 	"os"
 	"sort"
@@ -163,6 +164,10 @@ func (c *Card) Advance(d time.Duration) {
 // Quota limits keys and values together to n bytes; 0 is no limit.
 func (c *Card) Quota(n int) { c.host.quota = n }
 
+// UseRandom makes r the source of random bytes, in place of one with a fixed
+// seed.
+func (c *Card) UseRandom(r io.Reader) { c.host.random = r }
+
 // NVM is a copy of what is committed, for a test to look at.
 func (c *Card) NVM() map[string][]byte {
 	m := make(map[string][]byte, len(c.host.committed))
@@ -177,7 +182,7 @@ type memory struct {
 	card      *Card
 	committed map[string][]byte
 	open      map[string][]byte // what the transaction changed; nil value: deleted
-	random    *rand.Rand
+	random    io.Reader
 	now       int64
 	alarm     int64 // tick of the next TIME_OUT, 0: none
 	quota     int
@@ -306,7 +311,11 @@ func (h *memory) NVMNext(key string, buf []byte) int32 {
 	return 0
 }
 
-func (h *memory) Random(p []byte) { h.random.Read(p) }
+func (h *memory) Random(p []byte) {
+	if _, err := io.ReadFull(h.random, p); err != nil {
+		h.card.t.Fatalf("sdktest: random bytes: %v", err)
+	}
+}
 
 func (h *memory) Log(_ int32, msg string) { h.card.Logs = append(h.card.Logs, msg) }
 
