@@ -58,8 +58,8 @@ type Reason int32
 
 // Reasons of on_init (docs/abi.md).
 const (
-	ReasonStart Reason = 0 // the bundle becomes active
-	ReasonReset Reason = 1 // a fault ended the instance before; what was not committed is gone
+	ReasonStart   Reason = 0 // the bundle becomes active
+	ReasonRestart Reason = 1 // a fault ended the instance before; what was not committed is gone
 )
 
 // Signal is a bitmap of VPP table 7-8.
