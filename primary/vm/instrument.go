@@ -24,7 +24,11 @@ var errWasm = errors.New("not a WebAssembly module this platform can run")
 // so that a call which runs too long can be ended from outside. wazero's own way
 // (WithCloseOnContextDone) costs ten times the call itself; RATIONALE.md has the
 // figures. Custom sections are dropped: they do not run.
-func instrument(wasm []byte) ([]byte, error) {
+//
+// The interpreter has to use wazero's way, which looks at loop heads only; for it
+// every function entry gets an empty loop as well, so that endless recursion ends
+// too.
+func instrument(wasm []byte, interpreted bool) ([]byte, error) {
 	if len(wasm) < 8 || string(wasm[:4]) != "\x00asm" {
 		return nil, fmt.Errorf("%w: it does not start with the magic bytes 00 61 73 6D", errWasm)
 	}
@@ -48,6 +52,8 @@ func instrument(wasm []byte) ([]byte, error) {
 	for _, s := range secs {
 		var err error
 		switch s.id {
+		case secStart: // it would run where no budget holds it
+			err = errors.New("it has a start section; a bundle has the export _initialize instead")
 		case secImport:
 			globals, err = importedGlobals(s.body)
 		case secGlobal:
@@ -100,7 +106,7 @@ func instrument(wasm []byte) ([]byte, error) {
 			doneGlobal = doneGlobal || s.id == secGlobal
 			doneExport = doneExport || s.id == secExport
 		case secCode:
-			body, err := instrumentCode(s.body, globals)
+			body, err := instrumentCode(s.body, globals, interpreted)
 			if err != nil {
 				return nil, fmt.Errorf("%w: code section: %w", errWasm, err)
 			}
@@ -124,6 +130,7 @@ const (
 	secImport    = 2
 	secGlobal    = 6
 	secExport    = 7
+	secStart     = 8
 	secCode      = 10
 	secDataCount = 12
 	secTag       = 13
@@ -168,9 +175,13 @@ func importedGlobals(body []byte) (n uint32, err error) {
 }
 
 // instrumentCode rewrites the code section.
-func instrumentCode(body []byte, global uint32) ([]byte, error) {
+func instrumentCode(body []byte, global uint32, interpreted bool) ([]byte, error) {
 	check := appendU32([]byte{0x23}, global)      // global.get
 	check = append(check, 0x04, 0x40, 0x00, 0x0B) // if (void) unreachable end
+	entry := check
+	if interpreted {
+		entry = []byte{opLoop, 0x40, opEnd} // loop (void) end
+	}
 	r := &reader{b: body}
 	n := r.u32()
 	out := appendU32(make([]byte, 0, len(body)+len(body)/6), n)
@@ -181,7 +192,7 @@ func instrumentCode(body []byte, global uint32) ([]byte, error) {
 			break
 		}
 		var err error
-		fn, err = instrumentFunc(fn[:0], code, check)
+		fn, err = instrumentFunc(fn[:0], code, entry, check)
 		if err != nil {
 			return nil, fmt.Errorf("function body %d: %w", i, err)
 		}
@@ -191,8 +202,9 @@ func instrumentCode(body []byte, global uint32) ([]byte, error) {
 	return out, r.err
 }
 
-// instrumentFunc appends one function body with the checks to dst.
-func instrumentFunc(dst, code, check []byte) ([]byte, error) {
+// instrumentFunc appends one function body to dst, with entry at its start and
+// check at every loop head.
+func instrumentFunc(dst, code, entry, check []byte) ([]byte, error) {
 	r := &reader{b: code}
 	for range r.u32() { // locals
 		if r.err != nil {
@@ -205,7 +217,7 @@ func instrumentFunc(dst, code, check []byte) ([]byte, error) {
 		return nil, r.err
 	}
 	dst = append(dst, code[:r.off]...)
-	dst = append(dst, check...)
+	dst = append(dst, entry...)
 	from := r.off
 	for r.off < len(code) {
 		op := r.byte()

@@ -1,0 +1,72 @@
+/* One guest that does what its first byte says: each is a way to misbehave. */
+#include "guest.h"
+
+static volatile u32 sink;
+static volatile i32 nought;
+
+static u32 fib(u32 n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
+
+__attribute__((noinline)) static u32 dig(u32 n) {
+    volatile u32 room[64];
+    room[n & 63] = n;
+    return dig(n + 1) + room[n & 63];
+}
+
+SSP_EXPORT(on_personalise) i32 on_personalise(i32 len) {
+    static const char no[] = "/pin\0is not a number";
+    if (len == 0) return 0;
+    switch (in[0]) {
+    case 'r':
+        for (u32 i = 0; i < sizeof no; i++) out[i] = no[i];
+        return sizeof no - 1;
+    case 'n': out[0] = out[1] = out[2] = 'x'; return 3; /* a refusal without a zero byte */
+    case 'l': return 5000;
+    case 'e': return -MK_ERROR_NO_SPACE;
+    }
+    return 0;
+}
+
+SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 len) {
+    (void)gate, (void)pipe, (void)instruction;
+    switch (in[0]) {
+    case 'e': /* echo */
+        for (i32 i = 0; i < len; i++) out[i] = in[i];
+        return len;
+    case 's': for (;;) sink++;                     /* spin */
+    case 'b': do { sink++; } while (sink | 1);     /* spin with a condition */
+    case 'f': return fib(60);                      /* spin by calls, no loop */
+    case 'd': return dig(0);                       /* recursion without an end */
+    case 't': __builtin_trap();
+    case 'z': return len / nought;                  /* division by zero */
+    case 'w': *(volatile u8 *)0x7FFFFFF0 = 1; return 0;
+    case 'l': return 4097;                         /* answer too long */
+    case 'm': return 0x7FFFFFFF;
+    case 'n': return -1000;                        /* neither length nor error */
+    case 'u': return -MK_ERROR_UNKNOWN_ID;
+    case 'p': return nvm_get("k", 1, 0, (void *)0x7FFFFF00, 100);
+    case 'q': return nvm_put("k", 1, out, 0x7FFFFFFF);
+    case 'k': return nvm_put("k", 0, out, 1);      /* empty key */
+    case 'K': return nvm_put(out, 256, out, 1);    /* key too long */
+    case 'o': return nvm_get("k", 1, -1, out, 1);  /* negative offset */
+    case 'a': return mk_wait_signal(-1);
+    case 'v': return ssp_event("", 0, out, 0);
+    case 'r': return vre_random(out, 8) ? -MK_ERROR_INTERNAL : 8;
+    case 'g': return nvm_get("k", 1, 0, out, 16);
+    case 'P': return nvm_put("k", 1, in + 1, len - 1);
+    case 'W': return nvm_write("k", 1, 1, in + 1, len - 1);
+    case 'D': return nvm_delete("k", 1);
+    case 'N': return nvm_next("", 0, out, 16);
+    case 'c': return mk_commit();
+    case 'R': return mk_rollback();
+    case 'E': nvm_get("nothing", 7, 0, 0, 0); return mk_get_error();
+    case 'T': { i64 t = mk_get_time(); for (i32 i = 0; i < 8; i++) out[i] = t >> (56 - 8 * i); return 8; }
+    case 'M': { /* all the memory there is: how many pages did it get? */
+        u32 n = 0;
+        while (__builtin_wasm_memory_grow(0, 1) != -1UL) n++;
+        out[0] = n >> 8, out[1] = n;
+        return 2;
+    }
+    case 'L': for (i32 i = 0; i < 1000; i++) ssp_log(LOG_INFO, "0123456789", 10); return 0;
+    }
+    return -MK_ERROR_ILLEGAL_PARAMETER;
+}

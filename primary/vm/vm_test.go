@@ -1,0 +1,412 @@
+package vm_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/internal/vpp"
+	"github.com/sspemu/sspemu/primary/vm"
+)
+
+// guest compiles testdata/misbehave.c, or another file, with these -D flags.
+// Every test of this binary that wants the same guest gets the same bytes.
+func guest(tb testing.TB, file string, defines ...string) []byte {
+	tb.Helper()
+	key := strings.Join(append([]string{file}, defines...), " ")
+	f, _ := guests.LoadOrStore(key, sync.OnceValues(func() ([]byte, error) {
+		dir, err := os.MkdirTemp("", "sspemu-guest-")
+		if err != nil {
+			return nil, err
+		}
+		defer os.RemoveAll(dir)
+		out := filepath.Join(dir, "guest.wasm")
+		args := []string{"--target=wasm32", "-O1", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-o", out}
+		cmd := exec.Command("clang", append(append(args, defines...), filepath.Join("testdata", file))...)
+		if said, err := cmd.CombinedOutput(); err != nil {
+			return nil, errors.New("clang: " + err.Error() + " (apt-get install clang lld) " + string(said))
+		}
+		return os.ReadFile(out)
+	}))
+	wasm, err := f.(func() ([]byte, error))()
+	require.NoError(tb, err)
+	return wasm
+}
+
+var guests sync.Map
+
+// store is the simplest NVM there is.
+type store struct {
+	m       map[string][]byte
+	commits int
+	full    bool
+}
+
+func (s *store) Get(key []byte) ([]byte, bool) { v, ok := s.m[string(key)]; return v, ok }
+
+func (s *store) Put(key, val []byte) error {
+	if s.full {
+		return vpp.ENoSpace
+	}
+	s.m[string(key)] = bytes.Clone(val)
+	return nil
+}
+
+func (s *store) WriteAt(key []byte, off int, p []byte) error {
+	v, ok := s.m[string(key)]
+	switch {
+	case !ok:
+		return vpp.EUnknownID
+	case off+len(p) > len(v):
+		return vpp.EIllegalParameter
+	}
+	copy(v[off:], p)
+	return nil
+}
+
+func (s *store) Delete(key []byte) error {
+	if _, ok := s.m[string(key)]; !ok {
+		return vpp.EUnknownID
+	}
+	delete(s.m, string(key))
+	return nil
+}
+
+func (s *store) Next([]byte) ([]byte, bool) {
+	for k := range s.m {
+		return []byte(k), true
+	}
+	return nil, false
+}
+
+func (s *store) Commit() error {
+	s.commits++
+	if s.full {
+		return errors.New("disk is full")
+	}
+	return nil
+}
+
+func (s *store) Rollback() {}
+
+type clock struct{}
+
+func (clock) Now() time.Duration  { return 1234567 * time.Millisecond }
+func (clock) Wall() time.Time     { return time.Unix(1, 0) }
+func (clock) Sleep(time.Duration) {}
+
+// seen is an Env and what happened in it.
+type seen struct {
+	nvm    store
+	logged int
+	lines  []string
+	events []string
+	alarm  []time.Duration
+}
+
+func (s *seen) env() vm.Env {
+	s.nvm.m = map[string][]byte{}
+	return vm.Env{
+		NVM: &s.nvm, Clock: clock{}, Random: rand.NewChaCha8([32]byte{}),
+		Log: func(_ vm.Level, line []byte) {
+			s.logged += len(line)
+			s.lines = append(s.lines, string(line))
+		},
+		Event: func(name string, _ []byte) { s.events = append(s.events, name) },
+		Alarm: func(d time.Duration) { s.alarm = append(s.alarm, d) },
+	}
+}
+
+// engines are the compiler and the interpreter: everything is asked of both.
+func engines(t *testing.T, f func(t *testing.T, e *vm.Engine)) {
+	for _, c := range []struct {
+		name string
+		vm.Config
+	}{{"compiler", vm.Config{CacheDir: t.TempDir()}}, {"interpreter", vm.Config{Interpreter: true}}} {
+		t.Run(c.name, func(t *testing.T) {
+			e, err := vm.New(c.Config)
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, e.Close()) })
+			f(t, e)
+		})
+	}
+}
+
+func start(tb testing.TB, e *vm.Engine, wasm []byte, l vm.Limits, env vm.Env) *vm.Instance {
+	tb.Helper()
+	m, err := e.Compile(context.Background(), "guest", wasm, l)
+	require.NoError(tb, err)
+	i, err := m.Instantiate(env)
+	require.NoError(tb, err)
+	tb.Cleanup(i.Close)
+	require.NoError(tb, i.Init(vm.Start))
+	return i
+}
+
+// TestMisbehaviour asks a guest to do one thing; what the platform makes of it is
+// the same on both engines, and a guest that only got an error goes on.
+func TestMisbehaviour(t *testing.T) {
+	limits := vm.Limits{Call: 100 * time.Millisecond, Memory: 1 << 20}
+	for _, tc := range []struct {
+		in    string
+		fault vm.FaultKind
+		say   string // in the fault
+	}{
+		{"s", vm.TimeOut, "ran longer than 100ms"},
+		{"b", vm.TimeOut, "ran longer than 100ms"},
+		{"f", vm.TimeOut, "ran longer than 100ms"},
+		{"d", vm.Trap, ""}, // the stack of the guest or of the engine ends, whichever is first
+		{"t", vm.Trap, "unreachable"},
+		{"z", vm.Trap, "integer divide by zero"},
+		{"w", vm.Trap, "out of bounds memory access"},
+		{"l", vm.BadAnswer, "an answer of 4097 bytes in an IPC of 4096"},
+		{"m", vm.BadAnswer, "an answer of 2147483647 bytes"},
+		{"n", vm.BadAnswer, "-1000 is neither a length nor an error"},
+		{"p", vm.BadPointer, "nvm_get: 100 bytes at 0x7fffff00 are not within its memory"},
+		{"q", vm.BadPointer, "nvm_put: 2147483647 bytes"},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			engines(t, func(t *testing.T, e *vm.Engine) {
+				i := start(t, e, guest(t, "misbehave.c"), limits, new(seen).env())
+				_, err := i.Message(vm.GateAPDU, 0, 0, []byte(tc.in))
+				var f *vm.Fault
+				require.ErrorAs(t, err, &f)
+				require.Equal(t, tc.fault, f.Kind, f)
+				require.Equal(t, "on_message", f.Call)
+				require.Contains(t, f.Detail, tc.say)
+				require.NotContains(t, err.Error(), "\n")
+				_, again := i.Message(vm.GateAPDU, 0, 0, []byte("e"))
+				require.ErrorIs(t, again, f, "the instance is dead")
+				require.ErrorIs(t, i.Signal(vpp.Reset), f)
+
+				// Everything else goes on: another instance of the same module.
+				j := start(t, e, guest(t, "misbehave.c"), limits, new(seen).env())
+				out, err := j.Message(vm.GateAPDU, 0, 0, []byte("echo"))
+				require.NoError(t, err)
+				require.Equal(t, "echo", string(out))
+			})
+		})
+	}
+}
+
+// TestErrors are the mistakes a bundle survives.
+func TestErrors(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		var s seen
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, s.env())
+		refuse := func(in string, want vpp.Errno) {
+			t.Helper()
+			_, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			require.ErrorIs(t, err, want)
+		}
+		refuse("u", vpp.EUnknownID)
+		refuse("?", vpp.EIllegalParameter)
+		refuse("k", vpp.EIllegalParameter)
+		refuse("K", vpp.EIllegalParameter)
+		refuse("o", vpp.EIllegalParameter)
+		refuse("a", vpp.EIllegalParameter)
+		refuse("v", vpp.EIllegalParameter)
+		refuse("g", vpp.EUnknownID)
+		refuse("D", vpp.EUnknownID)
+		refuse("Wx", vpp.EUnknownID)
+		say := func(in, want string) {
+			t.Helper()
+			out, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			require.NoError(t, err)
+			require.Equal(t, want, string(out))
+		}
+		say("Phello", "")
+		say("Wupp", "")
+		require.Equal(t, "hupp"+"o", string(s.nvm.m["k"]))
+		refuse("Wlonger", vpp.EIllegalParameter)
+		_, err := i.Message(vm.GateAPDU, 0, 0, []byte("N"))
+		require.NoError(t, err)
+		say("c", "")
+		require.Equal(t, 1, s.nvm.commits)
+		say("R", "")
+		s.nvm.full = true
+		refuse("Pfull", vpp.ENoSpace)
+		refuse("c", vpp.EInternal)
+		require.ErrorIs(t, i.Signal(vpp.KillRequested), vpp.EAccessDenied)
+		require.NoError(t, i.Signal(vpp.Reset))
+
+		_, err = i.Message(vm.GateAPDU, 0, 0, make([]byte, 4097))
+		require.ErrorIs(t, err, vm.ErrMessageTooLong)
+		say("e", "e")
+
+		say("L", "")
+		require.LessOrEqual(t, s.logged, vm.DefaultLog+100)
+		require.Contains(t, s.lines[len(s.lines)-1], "log quota of this call")
+	})
+}
+
+func TestMemoryCap(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{Memory: 1 << 20}, new(seen).env())
+		out, err := i.Message(vm.GateAPDU, 0, 0, []byte("M"))
+		require.NoError(t, err)
+		require.Less(t, int(out[0])<<8|int(out[1]), 16)
+		require.Equal(t, uint32(1<<20), i.Memory())
+	})
+}
+
+func TestPersonalise(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		fresh := func() *vm.Instance { return start(t, e, guest(t, "misbehave.c"), vm.Limits{}, new(seen).env()) }
+		i := fresh()
+		require.NoError(t, i.Personalise([]byte("ok")))
+		var p *vm.PersonaError
+		require.ErrorAs(t, i.Personalise([]byte("r")), &p)
+		require.Equal(t, vm.PersonaError{Pointer: "/pin", Reason: "is not a number"}, *p)
+		require.ErrorIs(t, i.Personalise(make([]byte, 5000)), vm.ErrMessageTooLong)
+		for in, kind := range map[string]vm.FaultKind{"n": vm.BadAnswer, "l": vm.BadAnswer, "e": vm.Refused} {
+			var f *vm.Fault
+			require.ErrorAs(t, fresh().Personalise([]byte(in)), &f, in)
+			require.Equal(t, kind, f.Kind)
+		}
+	})
+}
+
+// TestSame: same time and same randomness give the same bytes, on both engines.
+func TestSame(t *testing.T) {
+	var first []byte
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, new(seen).env())
+		var all []byte
+		for _, in := range []string{"r", "r", "T"} {
+			out, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			require.NoError(t, err)
+			all = append(all, out...)
+		}
+		require.Len(t, all, 24)
+		require.NotEqual(t, all[:8], all[8:16])
+		if first == nil {
+			first = all
+		}
+		require.Equal(t, first, all)
+	})
+}
+
+// TestNotABundle: each is refused with a word that says why.
+func TestNotABundle(t *testing.T) {
+	good := guest(t, "misbehave.c")
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		for _, tc := range []struct {
+			name string
+			wasm []byte
+			say  string
+		}{
+			{"empty", nil, "does not start with the magic bytes"},
+			{"text", []byte("#!/bin/sh\necho hello"), "does not start with the magic bytes"},
+			{"component", []byte("\x00asm\x0d\x00\x01\x00"), "not of version 1"},
+			{"cut off", good[:len(good)/2], "it ends too early"},
+			{"nothing in it", good[:8], "it lacks the export vpp_abi () -> (i32); "},
+			{"one export lacks", guest(t, "misbehave.c", "-DNO_ABI"), "it lacks the export vpp_abi () -> (i32)"},
+			{"start section", append(bytes.Clone(good[:8]), 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 8, 1, 0, 10, 4, 1, 2, 0, 0x0B), "start section"},
+			{"unknown opcode", append(bytes.Clone(good[:8]), 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 5, 1, 3, 0, 0x06, 0x0B), "opcode 06 is unknown"},
+		} {
+			_, err := e.Compile(t.Context(), tc.name, tc.wasm, vm.Limits{})
+			require.ErrorContains(t, err, tc.say, tc.name)
+			require.ErrorContains(t, err, "compile bundle "+tc.name)
+			require.NotContains(t, err.Error(), "\n")
+		}
+		for _, tc := range []struct{ define, say string }{
+			{"-DABI_VERSION=0x0200", "it is for ABI 2.0, this platform speaks 1.0"},
+			{"-DCOM_MAIN=((i64)64<<32|100)", "an IPC has 4096 to 131072 bytes, not 100"},
+			{"-DCOM_MAIN=((i64)0x7FFFFFF0<<32|4096)", "are not within its memory"},
+		} {
+			m, err := e.Compile(t.Context(), "guest", guest(t, "misbehave.c", tc.define), vm.Limits{})
+			require.NoError(t, err)
+			_, err = m.Instantiate(new(seen).env())
+			require.ErrorContains(t, err, tc.say)
+		}
+		m, err := e.Compile(t.Context(), "guest", guest(t, "misbehave.c", "-DON_INIT=-7"), vm.Limits{})
+		require.NoError(t, err)
+		i, err := m.Instantiate(new(seen).env())
+		require.NoError(t, err)
+		t.Cleanup(i.Close)
+		require.ErrorContains(t, i.Init(vm.Start), "bundle refused in on_init: access denied")
+	})
+}
+
+// TestCompileOnce: many callers, one Module.
+func TestCompileOnce(t *testing.T) {
+	e, err := vm.New(vm.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	wasm := guest(t, "misbehave.c")
+	var wg sync.WaitGroup
+	all := make([]*vm.Module, 16)
+	for n := range all {
+		wg.Go(func() { all[n], _ = e.Compile(context.Background(), "guest", wasm, vm.Limits{}) })
+	}
+	wg.Wait()
+	for _, m := range all {
+		require.NotNil(t, m)
+		require.Same(t, all[0], m)
+	}
+}
+
+// TestExampleC runs the example in C: counter, PIN, random, timer.
+func TestExampleC(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		var s seen
+		i := start(t, e, guest(t, filepath.Join("..", "..", "..", "bundles", "sdk", "example-c", "example.c")), vm.Limits{}, s.env())
+		say := func(in, want string) {
+			t.Helper()
+			out, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			require.NoError(t, err)
+			require.Equal(t, want, string(out))
+		}
+		say("\x80\x10\x00\x00\x04", "\x69\x85")
+		say("\x00\xA4\x04\x00\x08\xF0SSPEMU\x03", "\x6A\x82")
+		say("\x00\xA4\x04\x00\x08\xF0SSPEMU\x02", "\x6F\x0A\x84\x08\xF0SSPEMU\x02\x90\x00")
+		say("\x80\x10\x00\x00\x04", "\x00\x00\x00\x01\x90\x00")
+		say("\x80\x14\x00\x00", "\x69\x82")
+		commits := s.nvm.commits
+		say("\x00\x20\x00\x01\x041111", "\x63\xC2")
+		require.Equal(t, commits+1, s.nvm.commits, "the try is stored before the comparison")
+		say("\x00\x20\x00\x01\x041234", "\x90\x00")
+		say("\x80\x14\x00\x00", "\x90\x00")
+		say("\x80\x12\x00\x00\x04", "\x00\x00\x00\x00\x90\x00")
+		say("\x80\x16\x00\x02", "\x90\x00")
+		require.Equal(t, 2*time.Second, s.alarm[len(s.alarm)-1])
+		require.NoError(t, i.Signal(vpp.TimeOut))
+		require.Equal(t, []string{"counter.cleared", "counter.later"}, s.events)
+		out, err := i.Message(vm.GateAPDU, 0, 0, []byte("\x00\x84\x00\x00\x00"))
+		require.NoError(t, err)
+		require.Len(t, out, 258)
+		for _, want := range []string{"\x63\xC2", "\x63\xC1", "\x63\xC0", "\x69\x83"} {
+			say("\x00\x20\x00\x01\x019", want)
+		}
+		require.Contains(t, s.events, "pin.blocked")
+	})
+}
+
+func BenchmarkMessage(b *testing.B) {
+	for _, c := range []struct{ name, in string }{{"refusal", "u"}, {"echo of 64 bytes", "e" + strings.Repeat(".", 63)}, {"nvm_get of 16 bytes", "g"}} {
+		b.Run(c.name, func(b *testing.B) {
+			e, err := vm.New(vm.Config{})
+			require.NoError(b, err)
+			defer e.Close()
+			env := new(seen).env()
+			_ = env.NVM.Put([]byte("k"), make([]byte, 16))
+			i := start(b, e, guest(b, "misbehave.c"), vm.Limits{}, env)
+			in := []byte(c.in)
+			b.ReportAllocs()
+			for b.Loop() {
+				_, _ = i.Message(vm.GateAPDU, 0, 0, in)
+			}
+		})
+	}
+}
