@@ -38,21 +38,23 @@ func TestBuildGo(t *testing.T) {
 	require.True(t, string(a) == string(b), "the same sources give the same bytes")
 }
 
+// guide is the n-th block of code of a language in docs/bundles.md.
+func guide(t *testing.T, language string, n int) string {
+	b, err := os.ReadFile("../../docs/bundles.md")
+	require.NoError(t, err)
+	parts := strings.Split(string(b), "```"+language+"\n")
+	require.Greater(t, len(parts), n)
+	code, _, _ := strings.Cut(parts[n], "```")
+	return code
+}
+
 // TestBuildGuide builds the bundle that docs/bundles.md leads to, in a module of
 // its own.
 func TestBuildGuide(t *testing.T) {
 	repo, err := filepath.Abs("../..")
 	require.NoError(t, err)
-	guide, err := os.ReadFile(filepath.Join(repo, "docs/bundles.md"))
-	require.NoError(t, err)
-	block := func(language string, n int) string {
-		parts := strings.Split(string(guide), "```"+language+"\n")
-		require.Greater(t, len(parts), n)
-		code, _, _ := strings.Cut(parts[n], "```")
-		return code
-	}
-	dir := tree(t, "bundle.json", block("json", 1), "hello.go", block("go", 1), "spb/main.go", block("go", 2),
-		"persona.yaml", block("yaml", 1),
+	dir := tree(t, "bundle.json", guide(t, "json", 1), "hello.go", guide(t, "go", 1), "spb/main.go", guide(t, "go", 2),
+		"persona.yaml", guide(t, "yaml", 1),
 		"go.mod", "module example.org/hello\n\ngo 1.26.0\n\nrequire github.com/sspemu/sspemu v0.0.0\n\nreplace github.com/sspemu/sspemu => "+repo+"\n")
 	b, err := Build(dir)
 	require.NoError(t, err)
@@ -61,28 +63,18 @@ func TestBuildGuide(t *testing.T) {
 	require.Equal(t, "hello", p.Name)
 }
 
-// tinyC is a bundle that answers 9000 to everything.
-const tinyC = `
-static unsigned char in[65544], out[65538];
-#define EXPORT(n) __attribute__((export_name(n)))
-EXPORT("vpp_abi") int vpp_abi(void) { return 0x0100; }
-EXPORT("ipc_com_main") long long com(void) { return (long long)(unsigned long)in << 32 | sizeof in; }
-EXPORT("ipc_main_com") long long mainc(void) { return (long long)(unsigned long)out << 32 | sizeof out; }
-EXPORT("on_init") int on_init(int r) { (void)r; return 0; }
-EXPORT("on_personalise") int on_personalise(int n) { (void)n; return 0; }
-EXPORT("on_signal") int on_signal(int s) { (void)s; return 0; }
-EXPORT("on_message") int on_message(int g, int p, int i, int n) { (void)g, (void)p, (void)i, (void)n; out[0] = 0x90; out[1] = 0; return 2; }
-`
-
+// TestBuildC builds the C bundle of the guide.
 func TestBuildC(t *testing.T) {
-	dir := tree(t, "bundle.json", manifest, "tiny.c", tinyC)
-	a, err := Build(dir)
+	header, err := os.ReadFile("../../bundles/sdk/c/ssp.h")
+	require.NoError(t, err)
+	files := []string{"bundle.json", manifest, "tiny.c", guide(t, "c", 1), "ssp.h", string(header)}
+	a, err := Build(tree(t, files...))
 	if _, lacks := exec.LookPath("wasm-ld"); lacks != nil {
 		require.ErrorContains(t, err, "wasm-ld is not installed (Debian: apt-get install clang lld)")
 		return
 	}
 	require.NoError(t, err)
-	b, err := Build(tree(t, "bundle.json", manifest, "tiny.c", tinyC))
+	b, err := Build(tree(t, files...))
 	require.NoError(t, err)
 	require.Equal(t, a, b, "the same sources give the same bytes in another directory")
 }
