@@ -73,3 +73,20 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, l)
 }
+
+// Whatever is typed, the answer is a URL or one line that says what is wrong.
+func FuzzURL(f *testing.F) {
+	for _, s := range []string{"mem:", "vpcd://127.0.0.1:35963", "vpcd://[::1]:1", "pcsc:Reader %3F 00?protocol=t1", "spi:/dev/spidev0.0?hz=1&irq=GPIO25", "x://@:#?&=%"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, err := transport.Parse(s)
+		if err != nil {
+			require.NotContains(t, err.Error(), "\n")
+			return
+		}
+		require.Equal(t, s, u.String())
+		require.NotEmpty(t, u.Scheme)
+		require.LessOrEqual(t, u.Port, 65535)
+	})
+}

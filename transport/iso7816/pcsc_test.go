@@ -37,7 +37,7 @@ type daemon struct {
 
 // startPCSCD runs pcscd in the foreground until the test ends. It returns nil
 // where it is not installed, which CI does not put up with.
-func startPCSCD(t *testing.T) *daemon {
+func startPCSCD(t testing.TB) *daemon {
 	t.Helper()
 	_, err := exec.LookPath("pcscd")
 	if err == nil {
@@ -69,7 +69,7 @@ func startPCSCD(t *testing.T) *daemon {
 	return d
 }
 
-func (d *daemon) start(t *testing.T) {
+func (d *daemon) start(t testing.TB) {
 	t.Helper()
 	d.cmd = exec.Command("pcscd", "--foreground", "--info", "--config", d.conf)
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
@@ -83,7 +83,7 @@ func (d *daemon) start(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond, "pcscd should listen (does another one run?)")
 }
 
-func (d *daemon) stop(t *testing.T) {
+func (d *daemon) stop(t testing.TB) {
 	t.Helper()
 	if d.cmd == nil {
 		return
@@ -145,7 +145,7 @@ func arrives(t *testing.T, ch chan frame, want ...frame) {
 }
 
 // openEventually opens the terminal's end as soon as pcscd has seen the card.
-func openEventually(t *testing.T, l transport.Link, r transport.Receiver) {
+func openEventually(t testing.TB, l transport.Link, r transport.Receiver) {
 	t.Helper()
 	var err error
 	if !pollUntil(func() bool { err = l.Open(context.Background(), r); return err == nil }) {

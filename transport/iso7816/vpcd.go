@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 	"time"
@@ -18,12 +19,18 @@ const (
 	// reader; it doubles from one to the other.
 	retryFirst = 50 * time.Millisecond
 	retryMost  = 500 * time.Millisecond
-	// stall is how long a message that has begun may take to arrive; a peer
-	// that announces more than it sends is cut off then.
+	// stall is how long a message that has begun may take to arrive, and twice
+	// that at most; a peer that announces more than it sends is cut off then.
 	stall = 10 * time.Second
 	// lost is how long a peer may leave bytes or probes unacknowledged: a host
 	// that vanished without closing (a half-open connection) is noticed so.
 	lost = 20 * time.Second
+	// away is how long a card that was taken out stays out at least. pcscd looks
+	// every 400 ms whether there is a card (PCSCLITE_STATUS_POLL_RATE). When a
+	// card is back before it has looked and a program has used the reader in
+	// between, pcscd sees no change and may even believe the reader empty until
+	// the next one.
+	away = 500 * time.Millisecond
 )
 
 // openVPCD is the transport.Opener of vpcd://HOST[:PORT].
@@ -53,6 +60,7 @@ type vpcd struct {
 	ln     net.Listener       // the reader's
 	cancel context.CancelFunc // nil while closed
 	ended  chan struct{}      // closed when the goroutine of the last Open has gone
+	left   time.Time          // when this end took its leave last
 
 	wmu  sync.Mutex // one message after the other; taken before mu
 	wbuf []byte
@@ -90,6 +98,7 @@ func (v *vpcd) close(session chan struct{}) {
 	}
 	v.cancel()
 	v.cancel = nil
+	v.left = time.Now()
 	v.hangUp()
 	if v.ln != nil {
 		_ = v.ln.Close() // nothing to learn from it, either
@@ -135,25 +144,20 @@ func (v *vpcd) serve(ctx context.Context, c *net.TCPConn, each func(msg []byte))
 		return
 	}
 	giveUp(raw, int(lost/time.Millisecond))
+	_ = c.SetReadDeadline(time.Now().Add(stall))
 	readMessages(ctx, c, raw, each)
 }
 
-// readMessages cuts what arrives on c into messages.
+// readMessages cuts what arrives on c into messages. It looks every stall
+// whether one message has been arriving all the time since it looked last, and
+// gives up then; a deadline for each message would cost more than the message.
 func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each func(msg []byte)) {
 	buf := make([]byte, vpcdHeader+vpcdMax)
 	have := 0
-	late := false // a read deadline is set
-	for {
-		if waits := have > 0; waits != late {
-			late = waits
-			var by time.Time
-			if waits {
-				by = time.Now().Add(stall)
-			}
-			_ = c.SetReadDeadline(by) // fails on a closed connection only, as Read will
-		}
+	stale := false // the message that is arriving was so when last looked
+	for ctx.Err() == nil {
 		if raw != nil {
-			_ = raw.Control(quickACK) // likewise
+			_ = raw.Control(quickACK) // fails on a closed connection only, as Read will
 		}
 		n, err := c.Read(buf[have:])
 		have += n
@@ -164,12 +168,18 @@ func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each fun
 				break
 			}
 			done += n
+			stale = false
 			each(msg)
 		}
 		have = copy(buf, buf[done:have])
-		if err != nil || ctx.Err() != nil {
+		if err == nil {
+			continue
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || stale {
 			return
 		}
+		stale = have > 0
+		_ = c.SetReadDeadline(time.Now().Add(stall)) // likewise
 	}
 }
 
@@ -182,7 +192,8 @@ func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each fun
 // otherwise. A Block goes out only while a command waits for it, because the
 // driver would take any other for the answer to its next command.
 //
-// Removed hangs up and Inserted connects again: pcscd sees the card go and come.
+// Removed hangs up and Inserted connects again, not before pcscd has had the time
+// to look: it sees the card go and come.
 type vpcdCard struct {
 	vpcd
 
@@ -218,11 +229,16 @@ func (v *vpcdCard) Open(ctx context.Context, r transport.Receiver) error {
 func (v *vpcdCard) run(ctx context.Context, r transport.Receiver, again <-chan struct{}) {
 	wait := retryFirst
 	for ctx.Err() == nil {
-		c := v.connect(ctx)
+		var c *net.TCPConn
+		pause := v.outside()
+		if pause <= 0 {
+			if c = v.connect(ctx); c == nil {
+				pause, wait = wait, min(2*wait, retryMost)
+			}
+		}
 		if c == nil {
 			select {
-			case <-time.After(wait):
-				wait = min(2*wait, retryMost)
+			case <-time.After(pause):
 			case <-again:
 			case <-ctx.Done():
 			}
@@ -244,15 +260,20 @@ func (v *vpcdCard) run(ctx context.Context, r transport.Receiver, again <-chan s
 	}
 }
 
+// outside is how long the card is to stay out of the reader; none when not
+// positive.
+func (v *vpcdCard) outside() time.Duration {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.out {
+		return time.Hour
+	}
+	return away - time.Since(v.left)
+}
+
 // connect makes the connection to the reader; nil when there is none now or the
 // card is out.
 func (v *vpcdCard) connect(ctx context.Context) *net.TCPConn {
-	v.mu.Lock()
-	out := v.out
-	v.mu.Unlock()
-	if out {
-		return nil
-	}
 	d := net.Dialer{Timeout: 5 * time.Second}
 	conn, err := d.DialContext(ctx, "tcp", v.addr)
 	if err != nil {
@@ -315,6 +336,9 @@ func (v *vpcdCard) move(k transport.Kind) error {
 		return transport.ErrClosed
 	}
 	if k == transport.Removed {
+		if !v.out {
+			v.left = time.Now()
+		}
 		v.out = true
 		v.hangUp()
 	} else if v.out {
