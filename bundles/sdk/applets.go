@@ -196,7 +196,7 @@ func (a *Applets) manageChannel(from int, c *Command, r *Response) SW {
 			return WrongP1P2
 		}
 		if !a.ch[n].open {
-			return swAlreadyClosed
+			return apdu.ChannelNotSupported // an error: some clients close until one fails
 		}
 		a.sel(n, 0)
 		a.ch[n].open = false
