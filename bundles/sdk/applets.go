@@ -24,9 +24,6 @@ const Channels = 20
 
 // Status words of Applets that have a condition of their own.
 const (
-	// swAlreadyClosed answers MANAGE CHANNEL close for a channel that is not
-	// open (GlobalPlatform Card Specification 11.7.3).
-	swAlreadyClosed = WarningNoInfo
 	// swNothingSelected answers a command on a channel where no applet is
 	// selected yet. unverified: ISO/IEC 7816-4 leaves it open.
 	swNothingSelected = ConditionsNotSatisfied
@@ -196,7 +193,7 @@ func (a *Applets) manageChannel(from int, c *Command, r *Response) SW {
 			return WrongP1P2
 		}
 		if !a.ch[n].open {
-			return apdu.ChannelNotSupported // an error: some clients close until one fails
+			return ChannelNotSupported // an error: some clients close until one fails
 		}
 		a.sel(n, 0)
 		a.ch[n].open = false
