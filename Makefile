@@ -1,0 +1,92 @@
+# make run    builds everything and starts the emulator
+# make test   what CI runs
+# make help   the other targets
+
+SHELL := /bin/bash
+GO ?= go
+FUZZTIME ?= 30s
+
+BIN := bin/sspemu
+DIST := bundles/dist
+GO_SOURCES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './bin/*') go.mod go.sum
+
+# The bundles: name and directory. Those in C need clang and wasm-ld; without
+# them they are left out of the binary.
+BUNDLES := telecom example
+dir_telecom := bundles/telecom
+dir_example := bundles/sdk/example
+dir_example-c := bundles/sdk/example-c
+ifneq ($(and $(shell command -v clang),$(shell command -v wasm-ld)),)
+BUNDLES += example-c
+endif
+PACKAGES := $(BUNDLES:%=$(DIST)/%.spb.gz)
+
+.PHONY: help build bundles run test race lint fuzz bench clients clean tools
+
+help:
+	@sed -n 's/^# make/make/p' Makefile
+	@echo 'make build    the binary $(BIN), static, with all bundles inside'
+	@echo 'make bundles  the packages in $(DIST)'
+	@echo 'make lint     gofmt, vet, staticcheck'
+	@echo 'make fuzz     every fuzz target for FUZZTIME ($(FUZZTIME))'
+	@echo 'make bench    the performance table, with the command that made each figure'
+	@echo 'make clean    removes what was built'
+
+build: $(BIN)
+
+bundles: $(PACKAGES)
+
+# What goes into a bundle: its own folder, the SDK and the leaves.
+guest_sources = $(shell find $(dir_$(1)) bundles/sdk internal -type f -not -name '*_test.go' -not -path '*/testdata/*')
+
+define package
+$(DIST)/$(1).spb.gz: $(call guest_sources,$(1)) go.mod | tools-go
+	@printf '  bundle %-10s ' $(1)
+	@$$(GO) run ./cmd/sspemu bundle pack $(dir_$(1)) -o $(DIST)/$(1).spb
+	@gzip -9 -n -f $(DIST)/$(1).spb
+endef
+$(foreach b,$(BUNDLES),$(eval $(call package,$(b))))
+
+$(BIN): $(GO_SOURCES) $(PACKAGES)
+	@echo '  sspemu'
+	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/sspemu
+
+run: build
+	$(BIN) serve $(ARGS)
+
+test: tools build lint
+	$(GO) test -race -timeout 15m ./...
+	$(MAKE) fuzz
+
+lint:
+	@test -z "$$(gofmt -l $$(git ls-files '*.go'))" || { echo 'not gofmt-ed:'; gofmt -l $$(git ls-files '*.go'); exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# Every fuzz target there is, two at a time.
+fuzz:
+	@for p in $$($(GO) list ./...); do \
+	  for f in $$(grep -shoE '^func Fuzz[A-Za-z0-9_]+' $$($(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' $$p) /dev/null | sed 's/func //'); do \
+	    echo "$$p $$f"; \
+	  done; \
+	done | xargs -P 2 -L 1 ./.ci/fuzz $(FUZZTIME)
+
+bench: build
+	@./.ci/bench
+
+clean:
+	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz
+
+# What the tests need beside Go; one line says how to get all of it.
+NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl
+tools:
+	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
+	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
+	test -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so || missing="$$missing vsmartcard-vpcd"; \
+	if [ -n "$$missing" ]; then \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard curl)"; exit 1; \
+	fi
+
+.PHONY: tools-go
+tools-go:
+	@command -v $(GO) >/dev/null || { echo 'sspemu needs Go 1.26 or later (https://go.dev/dl)'; exit 1; }
