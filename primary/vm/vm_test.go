@@ -392,21 +392,3 @@ func TestExampleC(t *testing.T) {
 		require.Contains(t, s.events, "pin.blocked")
 	})
 }
-
-func BenchmarkMessage(b *testing.B) {
-	for _, c := range []struct{ name, in string }{{"refusal", "u"}, {"echo of 64 bytes", "e" + strings.Repeat(".", 63)}, {"nvm_get of 16 bytes", "g"}} {
-		b.Run(c.name, func(b *testing.B) {
-			e, err := vm.New(vm.Config{})
-			require.NoError(b, err)
-			defer e.Close()
-			env := new(seen).env()
-			_ = env.NVM.Put([]byte("k"), make([]byte, 16))
-			i := start(b, e, guest(b, "misbehave.c"), vm.Limits{}, env)
-			in := []byte(c.in)
-			b.ReportAllocs()
-			for b.Loop() {
-				_, _ = i.Message(vm.GateAPDU, 0, 0, in)
-			}
-		})
-	}
-}

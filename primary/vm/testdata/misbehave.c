@@ -52,6 +52,7 @@ SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 l
     case 'v': return ssp_event("", 0, out, 0);
     case 'r': return vre_random(out, 8) ? -MK_ERROR_INTERNAL : 8;
     case 'g': return nvm_get("k", 1, 0, out, 16);
+    case 'G': for (i32 i = 0; i < 100; i++) nvm_get("k", 1, 0, out, 16); return 0;
     case 'P': return nvm_put("k", 1, in + 1, len - 1);
     case 'W': return nvm_write("k", 1, 1, in + 1, len - 1);
     case 'D': return nvm_delete("k", 1);
