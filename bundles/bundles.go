@@ -12,7 +12,9 @@ package bundles
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -35,6 +37,17 @@ func Names() []string { return names(dist) }
 // Open gives the package (.spb) of a bundle. ErrNone when there are no bundles
 // at all; else the error lists those that are there.
 func Open(name string) ([]byte, error) { return open(dist, name) }
+
+// Fingerprint changes whenever the package of a bundle does; it is "" when there
+// is no such bundle. It does not unpack anything.
+func Fingerprint(name string) string {
+	packed, err := fs.ReadFile(dist, "dist/"+name+suffix)
+	if err != nil {
+		return ""
+	}
+	sum := sha256.Sum256(packed)
+	return hex.EncodeToString(sum[:16])
+}
 
 func names(f fs.FS) (list []string) {
 	entries, err := fs.ReadDir(f, "dist")
