@@ -159,19 +159,6 @@ func TestAnyWayToTheSameAnswer(t *testing.T) {
 // bundle sees well-formed whole commands only. The input is cut at its lengths:
 // two bytes, then a command.
 func FuzzAPDU(f *testing.F) {
-	seed := func(commands ...string) {
-		var b []byte
-		for _, c := range commands {
-			raw, err := hex.DecodeString(c)
-			require.NoError(f, err)
-			b = append(append(b, byte(len(raw)>>8), byte(len(raw))), raw...)
-		}
-		f.Add(b)
-	}
-	seed("00A40004023F00", "00C0000016", "00C0000000")
-	seed("10E2000002AABB", "00E2000001CC00", "FFCA000000")
-	seed("10E2000002AABB", "00A40004023F00", "00", "")
-	seed("4CB000000000FF", "00B0000000FFFF", "00D6000000000201")
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var s apduService
 		s.bundle = func(in []byte) []byte {

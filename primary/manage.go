@@ -54,6 +54,7 @@ func (p *Platform) Install(ctx context.Context, spb []byte, origin string) (Info
 		return Info{}, err
 	}
 	defer unlock()
+	p.log.Debug(vpp.StoreFirmwareHeader.String(), "origin", origin)
 	refuse := func(err error) (Info, error) {
 		return Info{}, &Refusal{Op: "install", Bundle: origin, Reason: fmt.Errorf("%w: %w", ErrPackage, err)}
 	}
