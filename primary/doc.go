@@ -32,8 +32,8 @@
 //	Route        refused             by policy: refused, passes
 //	                                 or activated
 //
-// What is refused is a *Refusal: it says why and what to do, and carries the
-// response code of the VPP firmware management service. An embedded SSP of type 1
+// What is refused is a *Refusal: it says why and what to do; Response gives the
+// code of the VPP firmware management service for it. An embedded SSP of type 1
 // has one operating system: there every one of these but Route is refused.
 //
 // # Exactly one
@@ -49,7 +49,8 @@
 //
 //	the bundle traps, spins, ends itself, lies about an answer   SW 6F00, rollback, new instance, event
 //	the bundle answers with an error of the ABI                  SW 6F00, rollback
-//	its effects cannot be stored (disk full)                     SW 6581, rollback, new instance, event
+//	what it wrote cannot be stored (disk full)                   SW 6581, rollback, new instance, event
+//	a command is longer than its IPC                             SW 6700
 //	a new instance does not start                                SW 6F00 until a reset starts it
 //
 // # Order of locks
