@@ -13,8 +13,11 @@ import (
 // mode 0: only the header counts.
 func (c *Card) allowed(ch *channel, f *file, mode byte, cmd *sdk.Command) bool {
 	rules := f.rules
-	if rules == nil || int(f.ruleRecord) > rules.records {
+	if rules == nil || f.ruleRecord == 0 || int(f.ruleRecord) > rules.records {
 		return false
+	}
+	if rules.grants[f.ruleRecord-1]&mode != 0 {
+		return true
 	}
 	app := f.app
 	if app == nil {
@@ -40,6 +43,36 @@ func (c *Card) allowed(ch *channel, f *file, mode byte, cmd *sdk.Command) bool {
 		}
 	}
 	return false
+}
+
+// grant works out the grants of EF.ARR rules.
+func grant(rules *file) {
+	rules.grants = make([]byte, rules.records)
+	for i := range rules.grants {
+		named := byte(0)
+		condition := false
+		for b := rules.record(i + 1); len(b) > 0 && b[0] != recordFilling; {
+			tag, value, rest, err := tlv.Next(b)
+			if err != nil || tag == 0 {
+				break
+			}
+			b = rest
+			switch {
+			case tag >= tagAccessMode && tag <= tagAccessMode|headerBitsMask:
+				if condition {
+					named, condition = 0, false
+				}
+				if tag == tagAccessMode && len(value) == 1 && value[0]&0x80 == 0 {
+					named |= value[0]
+				}
+			case tag == tagAlways:
+				rules.grants[i] |= named
+				condition = true
+			default:
+				condition = true
+			}
+		}
+	}
 }
 
 // names tells whether an access mode data object means the command.

@@ -81,5 +81,8 @@ func (c *Card) write(f *file, offset int, p []byte) sdk.SW {
 		return apdu.MemoryProblem
 	}
 	copy(f.body[offset:], p)
+	if f.grants != nil {
+		grant(f)
+	}
 	return apdu.OK
 }

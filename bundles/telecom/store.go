@@ -205,7 +205,9 @@ func (c *Card) link() {
 		case f.parent != nil:
 			f.app = f.parent.app
 		}
-		f.rules = c.nearest(f, f.ruleFID)
+		if f.rules = c.nearest(f, f.ruleFID); f.rules != nil && f.rules.grants == nil {
+			grant(f.rules)
+		}
 		for d := f.parent; d != nil; d = d.parent {
 			d.total += len(f.body)
 		}
