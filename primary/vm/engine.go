@@ -5,6 +5,9 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -58,6 +61,7 @@ type Engine struct {
 	config      wazero.RuntimeConfig
 	interpreted bool
 	cache       wazero.CompilationCache
+	cacheDir    string
 
 	mu      sync.Mutex
 	flights map[flightKey]*flight
@@ -68,7 +72,8 @@ type flightKey struct {
 	limits Limits
 }
 
-// flight is a compilation: done is closed when m and err are there.
+// flight is a compilation under way or done: done is closed when m and err are
+// there.
 type flight struct {
 	done chan struct{}
 	m    *Module
@@ -88,28 +93,34 @@ func New(c Config) (*Engine, error) {
 	if c.Interpreter {
 		config = wazero.NewRuntimeConfigInterpreter().WithCloseOnContextDone(true)
 	}
-	return &Engine{config: config.WithCompilationCache(cache), interpreted: c.Interpreter, cache: cache, flights: map[flightKey]*flight{}}, nil
+	return &Engine{
+		config: config.WithCompilationCache(cache), interpreted: c.Interpreter,
+		cache: cache, cacheDir: c.CacheDir, flights: map[flightKey]*flight{},
+	}, nil
 }
 
-// Close frees the compiled code. Close the instances first.
+// Close frees the compiled code. Close the instances first; what is compiling is
+// waited for.
 func (e *Engine) Close() error {
 	e.mu.Lock()
-	defer e.mu.Unlock()
+	flights := e.flights
+	e.flights = map[flightKey]*flight{}
+	e.mu.Unlock()
 	var errs []error
-	for _, f := range e.flights {
+	for _, f := range flights {
 		<-f.done
 		if f.m != nil {
 			errs = append(errs, f.m.runtime.Close(context.Background()))
 		}
 	}
-	clear(e.flights)
 	return errors.Join(append(errs, e.cache.Close(context.Background()))...)
 }
 
 // Compile makes a bundle ready to be instantiated: it checks that the module is
 // one, that it has the exports of the ABI and asks for nothing else than the ABI
-// offers. The same bytes with the same limits are compiled once; a second caller
-// waits for the first. name is for errors.
+// offers. The same bytes with the same limits are compiled once, whoever asks and
+// however often; a caller whose ctx ends leaves, the compilation goes on, and wasm
+// must not change. name is for errors.
 func (e *Engine) Compile(ctx context.Context, name string, wasm []byte, l Limits) (*Module, error) {
 	key := flightKey{sha256.Sum256(wasm), l.orDefaults()}
 	e.mu.Lock()
@@ -117,15 +128,14 @@ func (e *Engine) Compile(ctx context.Context, name string, wasm []byte, l Limits
 	if f == nil {
 		f = &flight{done: make(chan struct{})}
 		e.flights[key] = f
-		e.mu.Unlock()
-		f.m, f.err = e.compile(ctx, name, wasm, key.limits)
-		if f.err != nil {
-			e.mu.Lock()
-			delete(e.flights, key)
-			e.mu.Unlock()
-		}
-		close(f.done)
-		return f.m, f.err
+		go func() {
+			defer close(f.done)
+			if f.m, f.err = e.compile(name, wasm, key.limits); f.err != nil {
+				e.forget(f)
+			} else {
+				f.m.forget = func() { e.forget(f) }
+			}
+		}()
 	}
 	e.mu.Unlock()
 	select {
@@ -136,8 +146,18 @@ func (e *Engine) Compile(ctx context.Context, name string, wasm []byte, l Limits
 	}
 }
 
-func (e *Engine) compile(ctx context.Context, name string, wasm []byte, l Limits) (_ *Module, err error) {
+func (e *Engine) forget(f *flight) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	maps.DeleteFunc(e.flights, func(_ flightKey, g *flight) bool { return f == g })
+}
+
+func (e *Engine) compile(name string, wasm []byte, l Limits) (_ *Module, err error) {
+	ctx := context.Background()
 	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("%w: the compiler gave up: %v", errWasm, v)
+		}
 		if err != nil {
 			err = fmt.Errorf("compile bundle %s: %w", name, err)
 		}
@@ -160,7 +180,7 @@ func (e *Engine) compile(ctx context.Context, name string, wasm []byte, l Limits
 	if err = instantiateHost(ctx, r); err != nil {
 		return nil, err
 	}
-	compiled, err := r.CompileModule(experimental.WithCompilationWorkers(ctx, runtime.NumCPU()), code)
+	compiled, err := e.compileCached(ctx, r, code)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", errWasm, err)
 	}
@@ -170,6 +190,26 @@ func (e *Engine) compile(ctx context.Context, name string, wasm []byte, l Limits
 	return &Module{name: name, limits: l, interpreted: e.interpreted, runtime: r, compiled: compiled}, nil
 }
 
+// compileCached compiles code; a cache that is damaged or cannot be written costs
+// time, nothing else. Damaged files are removed; what could not be written is in
+// memory when it is asked for again.
+func (e *Engine) compileCached(ctx context.Context, r wazero.Runtime, code []byte) (c wazero.CompiledModule, err error) {
+	ctx = experimental.WithCompilationWorkers(ctx, runtime.NumCPU())
+	for range 3 {
+		c, err = r.CompileModule(ctx, code)
+		if err == nil || e.cacheDir == "" {
+			break
+		}
+		if strings.Contains(err.Error(), "compilationcache:") { // wazero's word for a damaged file
+			files, _ := filepath.Glob(filepath.Join(e.cacheDir, "wazero-*", "*"))
+			for _, f := range files {
+				_ = os.Remove(f)
+			}
+		}
+	}
+	return c, err
+}
+
 // Module is a compiled bundle.
 type Module struct {
 	name        string
@@ -177,6 +217,14 @@ type Module struct {
 	interpreted bool
 	runtime     wazero.Runtime
 	compiled    wazero.CompiledModule
+	forget      func() // takes it out of its Engine
+}
+
+// Close frees the compiled code of a bundle that is not needed any more, which
+// ends every instance of it. The cache on disk keeps its part.
+func (m *Module) Close() error {
+	m.forget()
+	return m.runtime.Close(context.Background())
 }
 
 // ErrInterface: the module is WebAssembly, but not a bundle of this ABI.

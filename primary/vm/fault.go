@@ -19,10 +19,11 @@ const (
 	BadPointer                    // it handed over a pointer outside of its memory
 	BadAnswer                     // it lied about an answer: too long, or no error of the ABI
 	BadInterface                  // its areas or its ABI version are wrong
-	Refused                       // on_init said no
+	NotStored                     // what it wrote could not be stored at the end of a call
+	Refused                       // on_init or on_personalise said no
 )
 
-var faultNames = [...]string{"trap", "time-out", "exit", "bad pointer", "bad answer", "bad interface", "refused"}
+var faultNames = [...]string{"trap", "time-out", "exit", "bad pointer", "bad answer", "bad interface", "not stored", "refused"}
 
 // String is the kind in words.
 func (k FaultKind) String() string { return faultNames[k] }

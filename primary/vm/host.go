@@ -1,6 +1,7 @@
 package vm
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,7 +31,8 @@ const (
 
 // NVM is the non-volatile memory of one bundle: keys of 1 to 255 bytes, values
 // within a quota, and a transaction that is open from one Commit or Rollback to
-// the next. Errors that the bundle is to see are vpp.Errno (errors.As); any other
+// the next. An Instance ends every call with one of the two; with nothing to do
+// they cost next to nothing. Errors that the bundle is to see are vpp.Errno (errors.As); any other
 // one becomes vpp.EInternal. Slices that it returns are valid until the next
 // change.
 type NVM interface {
@@ -56,9 +58,9 @@ type Env struct {
 	NVM    NVM
 	Clock  Clock
 	Random io.Reader
-	Log    func(l Level, line []byte)
-	Event  func(name string, data []byte)
-	Alarm  func(d time.Duration) // wants vpp.TimeOut after d, once; 0: no longer
+	Log    func(l Level, line []byte)     // line is valid during the call only
+	Event  func(name string, data []byte) // data likewise
+	Alarm  func(d time.Duration)          // wants vpp.TimeOut after d, once; 0: no longer
 	Trace  *trace.Tracer
 }
 
@@ -281,19 +283,52 @@ func (i *Instance) log(l Level, line []byte) {
 	}
 }
 
-// stdio is where a guest's standard output goes: the log.
+// stdio is where a guest's standard output goes: the log, line by line. A Go
+// runtime writes a panic in many small pieces.
 type stdio struct {
-	i *Instance
-	l Level
+	i    *Instance
+	l    Level
+	line []byte // without its end yet
 }
 
-func (s stdio) Write(p []byte) (int, error) {
-	line := p
-	if n := len(line); n > 0 && line[n-1] == '\n' {
-		line = line[:n-1]
+// maxLine is the longest line; a longer one is broken.
+const maxLine = 1024
+
+func (s *stdio) Write(p []byte) (int, error) {
+	for rest := p; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n')
+		full := n >= 0
+		if !full {
+			n = len(rest)
+		}
+		if room := maxLine - len(s.line); n > room {
+			n = room
+			s.line = append(s.line, rest[:n]...)
+			s.flush()
+			rest = rest[n:]
+			continue
+		}
+		s.line = append(s.line, rest[:n]...)
+		rest = rest[n:]
+		if full {
+			rest = rest[1:]
+			s.flush()
+		}
 	}
-	s.i.log(s.l, line)
 	return len(p), nil
+}
+
+// flush hands on what there is. The first line of standard error in a call is
+// kept for the fault that may come.
+func (s *stdio) flush() {
+	if len(s.line) == 0 {
+		return
+	}
+	if s.l == Warn && s.i.said == "" {
+		s.i.said = string(s.line)
+	}
+	s.i.log(s.l, s.line)
+	s.line = s.line[:0]
 }
 
 // maxEventName and maxEventData bound what event takes.

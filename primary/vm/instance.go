@@ -55,11 +55,13 @@ type Instance struct {
 
 	onInit, onPersonalise, onMessage, onSignal api.Function
 
-	stack     [4]uint64
-	fault     *Fault
-	lastError vpp.Errno
-	logged    int
-	watch     watchdog
+	stack          [4]uint64
+	fault          *Fault
+	lastError      vpp.Errno
+	logged         int // bytes in this call
+	stdout, stderr stdio
+	said           string // first line on standard error in this call
+	watch          watchdog
 }
 
 // area is an IPC in the bundle's memory.
@@ -69,8 +71,9 @@ type area struct{ ptr, len uint32 }
 func (m *Module) Instantiate(env Env) (*Instance, error) {
 	i := &Instance{module: m, env: env}
 	i.ctx = &callContext{context.Background(), i}
+	i.stdout, i.stderr = stdio{i: i, l: Info}, stdio{i: i, l: Warn}
 	config := wazero.NewModuleConfig().WithName("").WithStartFunctions().
-		WithStdout(stdio{i, Info}).WithStderr(stdio{i, Warn}).
+		WithStdout(&i.stdout).WithStderr(&i.stderr).
 		WithRandSource(env.Random).
 		WithWalltime(func() (int64, int32) {
 			t := env.Clock.Wall()
@@ -78,7 +81,7 @@ func (m *Module) Instantiate(env Env) (*Instance, error) {
 		}, sys.ClockResolution(time.Millisecond)).
 		// The Go runtime refuses to start at zero nanoseconds, where a virtual clock begins.
 		WithNanotime(func() int64 { return int64(env.Clock.Now()) + 1 }, sys.ClockResolution(time.Microsecond)).
-		WithNanosleep(func(ns int64) { env.Clock.Sleep(time.Duration(ns)) })
+		WithNanosleep(func(ns int64) { env.Clock.Sleep(min(time.Duration(ns), m.limits.Call)) })
 	mod, err := m.runtime.InstantiateModule(i.ctx, m.compiled, config)
 	if err != nil {
 		return nil, fmt.Errorf("instantiate bundle %s: %w", m.name, err)
@@ -132,11 +135,11 @@ func (i *Instance) prepare() error {
 			return i.die(a.name, BadInterface, "%d bytes at %#x are not within its memory of %d bytes", a.area.len, a.area.ptr, i.memory.Size())
 		}
 	}
+	i.env.NVM.Rollback() // nothing is stored before on_personalise or on_init
 	return nil
 }
 
-// Close ends the instance at once; what it has not committed is the owner's to
-// drop.
+// Close ends the instance at once. It may be called twice, but not during a call.
 func (i *Instance) Close() {
 	i.watch.stop()
 	_ = i.mod.Close(context.Background())
@@ -145,7 +148,7 @@ func (i *Instance) Close() {
 	}
 }
 
-// Init lets the bundle load its state (on_init).
+// Init lets the bundle load its state (on_init); what it writes is committed.
 func (i *Instance) Init(r Reason) error {
 	i.stack[0] = api.EncodeI32(int32(r))
 	if err := i.call(exportInit, i.onInit); err != nil {
@@ -154,11 +157,11 @@ func (i *Instance) Init(r Reason) error {
 	if n := api.DecodeI32(i.stack[0]); n != 0 {
 		return i.die(exportInit, Refused, "%v", i.errno(n))
 	}
-	return nil
+	return i.commit(exportInit)
 }
 
-// Personalise hands the bundle its persona as CBOR (on_personalise). A
-// *PersonaError is the bundle's refusal. The owner commits.
+// Personalise hands the bundle its persona as CBOR (on_personalise); what it
+// writes is committed. A *PersonaError is the bundle's refusal.
 func (i *Instance) Personalise(doc []byte) error {
 	if err := i.put(doc); err != nil {
 		return fmt.Errorf("persona: %w", err)
@@ -168,10 +171,11 @@ func (i *Instance) Personalise(doc []byte) error {
 		return err
 	}
 	n := api.DecodeI32(i.stack[0])
-	switch {
-	case n == 0:
-		return nil
-	case n < 0:
+	if n == 0 {
+		return i.commit(exportPersonalise)
+	}
+	i.env.NVM.Rollback()
+	if n < 0 {
 		return i.die(exportPersonalise, Refused, "%v", i.errno(n))
 	}
 	text, err := i.answer(exportPersonalise, n)
@@ -186,8 +190,9 @@ func (i *Instance) Personalise(doc []byte) error {
 }
 
 // Message hands the bundle a message to one of its gates and gives its answer,
-// which is valid until the next call (on_message). It does not allocate.
-// A vpp.Errno is the bundle's refusal, after which it goes on; a *Fault ends it.
+// which is valid until the next call (on_message); what it wrote is committed by
+// then. It does not allocate. A vpp.Errno is the bundle's refusal, which drops
+// what it wrote and after which it goes on; a *Fault ends it.
 func (i *Instance) Message(gate, pipe uint32, instruction byte, in []byte) (out []byte, err error) {
 	if err := i.put(in); err != nil {
 		return nil, err
@@ -200,16 +205,21 @@ func (i *Instance) Message(gate, pipe uint32, instruction byte, in []byte) (out 
 		return nil, err
 	}
 	n := api.DecodeI32(i.stack[0])
+	if n < -int32(vpp.EMax) {
+		return nil, i.die(exportMessage, BadAnswer, "%d is neither a length nor an error", n)
+	}
 	if n < 0 {
-		if n < -int32(vpp.EMax) {
-			return nil, i.die(exportMessage, BadAnswer, "%d is neither a length nor an error", n)
-		}
+		i.env.NVM.Rollback()
 		return nil, i.errno(n)
 	}
-	return i.answer(exportMessage, n)
+	if out, err = i.answer(exportMessage, n); err != nil {
+		return nil, err
+	}
+	return out, i.commit(exportMessage)
 }
 
-// Signal hands the bundle signals (on_signal).
+// Signal hands the bundle signals (on_signal); what it writes is committed, or
+// dropped when it gives an error.
 func (i *Instance) Signal(s vpp.Signal) error {
 	i.stack[0] = uint64(s)
 	if i.env.Trace.On() {
@@ -219,9 +229,10 @@ func (i *Instance) Signal(s vpp.Signal) error {
 		return err
 	}
 	if n := api.DecodeI32(i.stack[0]); n != 0 {
+		i.env.NVM.Rollback()
 		return i.errno(n)
 	}
-	return nil
+	return i.commit(exportSignal)
 }
 
 // Memory is the size of the bundle's linear memory in bytes.
@@ -246,25 +257,45 @@ func (i *Instance) answer(call string, n int32) ([]byte, error) {
 	return b, nil
 }
 
-// call runs an export on i.stack under the budget.
+// call runs an export on i.stack under the budget. A fault drops what the call
+// wrote.
 func (i *Instance) call(name string, f api.Function) error {
 	if i.fault != nil {
 		return i.fault
 	}
-	i.logged = 0
+	i.logged, i.said = 0, ""
 	i.watch.begin()
 	err := f.CallWithStack(i.ctx, i.stack[:])
-	if i.watch.end() {
+	killed := i.watch.end()
+	if len(i.stdout.line)+len(i.stderr.line) > 0 {
+		i.stdout.flush()
+		i.stderr.flush()
+	}
+	if killed {
 		return i.die(name, TimeOut, "it ran longer than %v", i.module.limits.Call)
 	}
 	if err != nil {
+		i.env.NVM.Rollback()
 		i.fault = newFault(name, err)
+		if i.said != "" {
+			i.fault.Detail += ": " + i.said
+		}
 		return i.fault
 	}
 	return nil
 }
 
+// commit ends a call that went well.
+func (i *Instance) commit(call string) error {
+	if err := i.env.NVM.Commit(); err != nil {
+		return i.die(call, NotStored, "%v", err)
+	}
+	return nil
+}
+
+// die ends the instance and drops what the call wrote.
 func (i *Instance) die(call string, k FaultKind, format string, a ...any) error {
+	i.env.NVM.Rollback()
 	i.fault = &Fault{k, call, fmt.Sprintf(format, a...)}
 	return i.fault
 }

@@ -7,8 +7,8 @@ import (
 )
 
 // deadlineGlobal is the name under which an instrumented module exports the
-// global that ends it: while it is 0 the bundle runs, else it traps at the next
-// loop turn or function entry.
+// global that ends it: while it is 0 the bundle runs, else it traps at its next
+// pause.
 const deadlineGlobal = "sspemu:deadline"
 
 // errWasm is the reason for every refusal of instrument.
@@ -22,20 +22,40 @@ const (
 	maxLocals       = 50_000
 )
 
-// instrument adds the deadline to a module: one mutable i32 global behind all
-// others, exported as deadlineGlobal, and at every function entry and loop head
+// A bundle pauses after so many loop turns and function entries; a bulk operation
+// on memory or a table counts as bulkSteps of them.
+const (
+	pauseSteps = 1 << 13
+	bulkSteps  = 1 << 7
+)
+
+// instrument makes a module interruptible. Compiled code does not give way to the
+// Go scheduler: a bundle that spins would stop the garbage collector, and with it
+// every goroutine, the one that is to end it too. So it counts its steps, in a
+// global behind all others, at every loop head and function entry:
 //
+//	global.get $left   i32.const 1   i32.sub   global.set $left
+//	global.get $left   i32.const 0   i32.le_s
+//	if
+//	  call $pause
+//	end
+//
+// and the function $pause, behind all others too, goes through the Go runtime
+// with the cheapest instruction that does, and looks whether it is time to end:
+//
+//	i32.const 0   memory.grow   drop
+//	i32.const pauseSteps   global.set $left
 //	global.get $deadline
 //	if
 //	  unreachable
 //	end
 //
-// so that a call which runs too long can be ended from outside. wazero's own way
-// (WithCloseOnContextDone) costs ten times the call itself; RATIONALE.md has the
-// figures. Custom sections are dropped: they do not run. Tables are kept from
-// growing beyond maxTableEntries.
+// wazero's own way (WithCloseOnContextDone) costs ten times the call itself;
+// RATIONALE.md has the figures. Custom sections are dropped: they do not run.
+// Tables are kept from growing beyond maxTableEntries.
 //
-// The interpreter has to use wazero's way, which looks at loop heads only; for it
+// The interpreter is Go code and gives way, but does not see a global that changes
+// from outside; it has to use wazero's way, which looks at loop heads only. For it
 // every function entry gets an empty loop instead, so that endless recursion ends
 // too.
 //
@@ -47,7 +67,7 @@ func instrument(wasm []byte, interpreted bool) ([]byte, error) {
 	if string(wasm[4:8]) != "\x01\x00\x00\x00" {
 		return nil, fmt.Errorf("%w: it is not of version 1", errWasm)
 	}
-	w := &rewriter{out: make([]byte, 0, len(wasm)+len(wasm)/5+256), interpreted: interpreted}
+	w := &rewriter{out: make([]byte, 0, len(wasm)+len(wasm)/3+256), interpreted: interpreted}
 	w.out = append(w.out, wasm[:8]...)
 	r := &reader{b: wasm, off: 8}
 	last := 0
@@ -71,15 +91,18 @@ func instrument(wasm []byte, interpreted bool) ([]byte, error) {
 	if r.err != nil {
 		return nil, fmt.Errorf("%w: %w", errWasm, r.err)
 	}
-	w.before(order(secDataCount) + 1)
+	w.before(order(secCode) + 1)
 	return w.out, nil
 }
 
 // Section identifiers (5.5.2).
 const (
 	secCustom    = 0
+	secType      = 1
 	secImport    = 2
+	secFunction  = 3
 	secTable     = 4
+	secMemory    = 5
 	secGlobal    = 6
 	secExport    = 7
 	secStart     = 8
@@ -96,36 +119,26 @@ func order(id byte) int {
 	return 2 * int(id)
 }
 
+// grown are the sections that get something of ours, in order.
+var grown = [...]byte{secType, secFunction, secGlobal, secExport, secCode}
+
 // rewriter writes an instrumented module.
 type rewriter struct {
 	out         []byte
 	interpreted bool
-	globals     uint32 // of the module: the index of ours
-	hasGlobal   bool   // ours is written
-	hasExport   bool
+	done        int // of grown
+
+	// Of the module itself, and so the indices of ours.
+	types, functions, globals uint32
+	hasMemory                 bool
 }
 
-// before writes what has to stand before a section at place and does not.
+// before writes what has to stand before a section at place and is not there.
 func (w *rewriter) before(place int) {
-	if !w.hasGlobal && place > order(secGlobal) {
-		w.vector(secGlobal, 0, nil, w.global())
+	for w.done < len(grown) && order(grown[w.done]) < place {
+		id := grown[w.done]
+		_ = w.grow(id, &reader{b: []byte{0}}) // an empty vector has no errors
 	}
-	if !w.hasExport && place > order(secExport) {
-		w.vector(secExport, 0, nil, w.export())
-	}
-}
-
-// global is the definition: i32, mutable, i32.const 0, end.
-func (w *rewriter) global() []byte {
-	w.hasGlobal = true
-	return []byte{0x7F, 0x01, 0x41, 0x00, 0x0B}
-}
-
-// export gives it a name: kind 3 is a global.
-func (w *rewriter) export() []byte {
-	w.hasExport = true
-	b := append([]byte{byte(len(deadlineGlobal))}, deadlineGlobal...)
-	return binary.AppendUvarint(append(b, 0x03), uint64(w.globals))
 }
 
 // section writes a section, with what has to change in it.
@@ -135,47 +148,79 @@ func (w *rewriter) section(id byte, body []byte) error {
 	case secStart:
 		return errors.New("a start function runs outside of any budget; export _initialize instead")
 	case secImport:
-		if err := onlyFunctions(r); err != nil {
+		if err := w.imports(r); err != nil {
 			return err
 		}
+	case secMemory:
+		w.hasMemory = r.u32() > 0
 	case secTable:
 		tables, err := clampTables(r)
 		if err != nil {
 			return err
 		}
 		body = tables
-	case secGlobal, secExport:
-		n := r.u32()
-		if r.err != nil {
-			return r.err
-		}
-		extra := w.global
-		if id == secGlobal {
-			w.globals = n
-		} else {
-			extra = w.export
-		}
-		w.vector(id, n, body[r.off:], extra())
-		return nil
-	case secCode:
-		return w.code(r)
+	case secType, secFunction, secGlobal, secExport, secCode:
+		return w.grow(id, r)
 	}
 	w.out = binary.AppendUvarint(append(w.out, id), uint64(len(body)))
 	w.out = append(w.out, body...)
 	return nil
 }
 
-// vector writes a section of n elements and one more.
-func (w *rewriter) vector(id byte, n uint32, elements, extra []byte) {
-	count := binary.AppendUvarint(nil, uint64(n)+1)
-	w.out = binary.AppendUvarint(append(w.out, id), uint64(len(count)+len(elements)+len(extra)))
-	w.out = append(append(append(w.out, count...), elements...), extra...)
+// grow writes a section that is a vector, with what is ours behind it.
+func (w *rewriter) grow(id byte, r *reader) error {
+	w.done++
+	n := r.u32()
+	if r.err != nil {
+		return r.err
+	}
+	rest := r.b[r.off:]
+	w.out = append(w.out, id, 0, 0, 0, 0, 0) // the size comes when it is known, in 5 bytes
+	start := len(w.out)
+	if more := uint64(n) + 1; id == secGlobal {
+		w.out = binary.AppendUvarint(w.out, more+1)
+	} else {
+		w.out = binary.AppendUvarint(w.out, more)
+	}
+	if id == secCode {
+		if err := w.code(r, n); err != nil {
+			return err
+		}
+	} else {
+		w.out = append(w.out, rest...)
+	}
+	switch id {
+	case secType: // () -> ()
+		w.types = n
+		w.out = append(w.out, 0x60, 0, 0)
+	case secFunction:
+		w.functions += n
+		w.out = binary.AppendUvarint(w.out, uint64(w.types))
+	case secGlobal: // $left and $deadline: i32, mutable
+		w.globals = n
+		w.out = append(appendConst(append(w.out, 0x7F, 1), pauseSteps), opEnd)
+		w.out = append(appendConst(append(w.out, 0x7F, 1), 0), opEnd)
+	case secExport: // kind 3 is a global
+		w.out = append(append(w.out, byte(len(deadlineGlobal))), deadlineGlobal...)
+		w.out = binary.AppendUvarint(append(w.out, 0x03), uint64(w.globals+1))
+	case secCode:
+		pause := w.pause()
+		w.out = append(binary.AppendUvarint(w.out, uint64(len(pause))), pause...)
+	}
+	size := len(w.out) - start
+	for i := range 5 {
+		w.out[start-5+i] = byte(size>>(7*i))&0x7F | 0x80
+	}
+	w.out[start-1] &= 0x7F
+	return nil
 }
 
-// onlyFunctions reads an import section (5.5.5): the ABI has nothing but
-// functions to offer.
-func onlyFunctions(r *reader) error {
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+// imports reads an import section (5.5.5): the ABI has nothing but functions to
+// offer.
+func (w *rewriter) imports(r *reader) error {
+	n := r.u32()
+	w.functions = n
+	for ; n > 0 && r.err == nil; n-- {
 		mod, name := r.bytes(r.u32()), r.bytes(r.u32())
 		if kind := r.byte(); kind != 0 && r.err == nil {
 			return fmt.Errorf("it imports %.64q from %.64q, which is not a function", name, mod)
@@ -207,48 +252,88 @@ func clampTables(r *reader) ([]byte, error) {
 	return out, r.err
 }
 
-// code writes the code section (5.5.13).
-func (w *rewriter) code(r *reader) error {
-	check := binary.AppendUvarint([]byte{opGlobalGet}, uint64(w.globals))
-	check = append(check, opIf, blockVoid, opUnreachable, opEnd)
-	entry := check
-	if w.interpreted {
-		entry = []byte{opLoop, blockVoid, opEnd}
-	}
-	w.out = append(w.out, secCode, 0, 0, 0, 0, 0) // the size comes when it is known, in 5 bytes
-	start := len(w.out)
-	n := r.u32()
-	w.out = binary.AppendUvarint(w.out, uint64(n))
-	var loops []int
-	for i := uint32(0); i < n && r.err == nil; i++ {
-		body := r.bytes(r.u32())
-		if r.err != nil {
-			break
-		}
-		var first int
-		var err error
-		if first, loops, err = walk(body, loops[:0]); err != nil {
-			return fmt.Errorf("function body %d: %w", i, err)
-		}
-		w.out = binary.AppendUvarint(w.out, uint64(len(body)+len(entry)+len(loops)*len(check)))
-		w.out = append(append(w.out, body[:first]...), entry...)
-		for _, at := range loops {
-			w.out = append(append(w.out, body[first:at]...), check...)
-			first = at
-		}
-		w.out = append(w.out, body[first:]...)
-	}
-	size := len(w.out) - start
-	for i := range 5 {
-		w.out[start-5+i] = byte(size>>(7*i))&0x7F | 0x80
-	}
-	w.out[start-1] &= 0x7F
-	return r.err
+// charge takes n steps off.
+func (w *rewriter) charge(n int32) []byte {
+	b := binary.AppendUvarint([]byte{opGlobalGet}, uint64(w.globals))
+	b = append(appendConst(b, n), opI32Sub, opGlobalSet)
+	return binary.AppendUvarint(b, uint64(w.globals))
 }
 
-// walk finds where in a function body (5.4.9) the code starts, behind the locals,
-// and where the body of each loop does.
-func walk(body []byte, loops []int) (first int, _ []int, err error) {
+// step takes one off and pauses when none is left.
+func (w *rewriter) step() []byte {
+	b := binary.AppendUvarint(append(w.charge(1), opGlobalGet), uint64(w.globals))
+	b = append(appendConst(b, 0), opI32LeS, opIf, blockVoid, opCall)
+	return append(binary.AppendUvarint(b, uint64(w.functions)), opEnd)
+}
+
+// pause is the body of $pause.
+func (w *rewriter) pause() []byte {
+	b := []byte{0} // no locals
+	if w.hasMemory {
+		b = append(appendConst(b, 0), opMemoryGrow, 0, opDrop)
+	}
+	b = append(appendConst(b, pauseSteps), opGlobalSet)
+	b = append(binary.AppendUvarint(b, uint64(w.globals)), opGlobalGet)
+	b = binary.AppendUvarint(b, uint64(w.globals+1))
+	return append(b, opIf, blockVoid, opUnreachable, opEnd, opEnd)
+}
+
+// appendConst appends i32.const n, n not negative.
+func appendConst(b []byte, n int32) []byte {
+	b = append(b, opI32Const)
+	for ; n > 0x3F; n >>= 7 {
+		b = append(b, byte(n)|0x80)
+	}
+	return append(b, byte(n))
+}
+
+// code writes n function bodies (5.5.13).
+func (w *rewriter) code(r *reader, n uint32) error {
+	entry, loop, bulk := w.step(), w.step(), w.charge(bulkSteps)
+	if w.interpreted {
+		entry, loop, bulk = []byte{opLoop, blockVoid, opEnd}, nil, nil
+	}
+	var marks []mark
+	for i := uint32(0); i < n; i++ {
+		body := r.bytes(r.u32())
+		if r.err != nil {
+			return r.err
+		}
+		var err error
+		if marks, err = walk(body, marks[:0]); err != nil {
+			return fmt.Errorf("function body %d: %w", i, err)
+		}
+		insert := [...][]byte{atEntry: entry, atLoop: loop, atBulk: bulk}
+		size := len(body)
+		for _, m := range marks {
+			size += len(insert[m.kind])
+		}
+		w.out = binary.AppendUvarint(w.out, uint64(size))
+		from := 0
+		for _, m := range marks {
+			w.out = append(append(w.out, body[from:m.at]...), insert[m.kind]...)
+			from = m.at
+		}
+		w.out = append(w.out, body[from:]...)
+	}
+	return nil
+}
+
+// mark is a place in a function body where something is inserted.
+type mark struct {
+	at   int
+	kind uint8
+}
+
+const (
+	atEntry = iota // where the code starts, behind the locals
+	atLoop         // where the body of a loop starts
+	atBulk         // before a bulk operation
+)
+
+// walk finds the marks of a function body (5.4.9). A function that comes to a loop
+// straight away needs none at its entry.
+func walk(body []byte, marks []mark) ([]mark, error) {
 	r := &reader{b: body}
 	locals := uint64(0)
 	for n := r.u32(); n > 0 && r.err == nil; n-- {
@@ -258,32 +343,40 @@ func walk(body []byte, loops []int) (first int, _ []int, err error) {
 	if locals > maxLocals {
 		r.fail("%d locals, %d at most", locals, maxLocals)
 	}
-	if r.err != nil {
-		return 0, nil, r.err
-	}
-	first = r.off
-	for r.off < len(body) {
-		op := body[r.off]
+	marks = append(marks, mark{r.off, atEntry})
+	straight := true
+	for r.off < len(body) && r.err == nil {
+		at := r.off
+		op := body[at]
 		r.off++
 		switch operands[op] {
 		case 2:
 			r.leb()
 			r.leb()
+			straight = straight && op != opCallIndirect
 		case 1:
 			r.leb()
-			if op == opLoop {
-				loops = append(loops, r.off)
+			switch op {
+			case opLoop:
+				if straight {
+					marks = marks[:0]
+					straight = false
+				}
+				marks = append(marks, mark{r.off, atLoop})
+			case opIf, opBr, opBrIf, opCall:
+				straight = false
 			}
 		case 0:
+			straight = straight && op != opReturn && op != opUnreachable && op != opElse && op != opEnd
 		default:
-			r.special(op)
+			if r.special(op) {
+				marks = append(marks, mark{at, atBulk})
+			}
+			straight = straight && op != opBrTable
 		}
 		if r.off > len(body) {
 			r.fail("it ends too early")
 		}
-		if r.err != nil {
-			return 0, nil, r.err
-		}
 	}
-	return first, loops, nil
+	return marks, r.err
 }

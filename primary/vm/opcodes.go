@@ -5,17 +5,29 @@ import "fmt"
 // Opcodes that instrument writes or that have operands of their own kind
 // (WebAssembly core specification 2.0, 5.4).
 const (
-	opUnreachable = 0x00
-	opLoop        = 0x03
-	opIf          = 0x04
-	opEnd         = 0x0B
-	opBrTable     = 0x0E
-	opSelectT     = 0x1C
-	opGlobalGet   = 0x23
-	opF32Const    = 0x43
-	opF64Const    = 0x44
-	opMisc        = 0xFC // saturating truncation, bulk memory, tables
-	opSIMD        = 0xFD
+	opUnreachable  = 0x00
+	opLoop         = 0x03
+	opIf           = 0x04
+	opElse         = 0x05
+	opEnd          = 0x0B
+	opBr           = 0x0C
+	opBrIf         = 0x0D
+	opBrTable      = 0x0E
+	opReturn       = 0x0F
+	opCall         = 0x10
+	opCallIndirect = 0x11
+	opDrop         = 0x1A
+	opSelectT      = 0x1C
+	opGlobalGet    = 0x23
+	opGlobalSet    = 0x24
+	opMemoryGrow   = 0x40
+	opI32Const     = 0x41
+	opF32Const     = 0x43
+	opF64Const     = 0x44
+	opI32LeS       = 0x4C
+	opI32Sub       = 0x6B
+	opMisc         = 0xFC // saturating truncation, bulk memory, tables
+	opSIMD         = 0xFD
 
 	blockVoid = 0x40 // block type without parameters and results
 )
@@ -51,8 +63,9 @@ var operands = func() (n [256]byte) {
 	return n
 }()
 
-// special skips the operands of an opcode that operands does not know.
-func (r *reader) special(op byte) {
+// special skips the operands of an opcode that operands does not know, and tells
+// whether it is a bulk operation.
+func (r *reader) special(op byte) (bulk bool) {
 	switch op {
 	case opBrTable:
 		for n := r.u32(); n > 0 && r.err == nil; n-- {
@@ -71,8 +84,10 @@ func (r *reader) special(op byte) {
 		case sub == 8, sub == 10, sub == 12, sub == 14: // memory.init, memory.copy, table.init, table.copy
 			r.leb()
 			r.leb()
+			bulk = true
 		case sub <= 17: // data.drop, memory.fill, elem.drop, table.grow, table.size, table.fill
 			r.leb()
+			bulk = true
 		default:
 			r.fail("opcode FC %d is unknown", sub)
 		}
@@ -96,6 +111,7 @@ func (r *reader) special(op byte) {
 	default:
 		r.fail("opcode %02X is unknown", op)
 	}
+	return bulk
 }
 
 // reader reads a binary module; after the first error it reads nothing.

@@ -3,11 +3,16 @@ package vm_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,22 +24,27 @@ import (
 	"github.com/sspemu/sspemu/primary/vm"
 )
 
-// guest compiles testdata/misbehave.c, or another file, with these -D flags.
-// Every test of this binary that wants the same guest gets the same bytes.
+// guest compiles a file of testdata, or another one, with these -D flags. Every
+// test of this binary that wants the same guest gets the same bytes.
 func guest(tb testing.TB, file string, defines ...string) []byte {
 	tb.Helper()
 	key := strings.Join(append([]string{file}, defines...), " ")
 	f, _ := guests.LoadOrStore(key, sync.OnceValues(func() ([]byte, error) {
+		for _, tool := range []string{"clang", "wasm-ld"} {
+			if _, err := exec.LookPath(tool); err != nil {
+				return nil, errors.New("install clang and lld: apt-get install clang lld")
+			}
+		}
 		dir, err := os.MkdirTemp("", "sspemu-guest-")
 		if err != nil {
 			return nil, err
 		}
 		defer os.RemoveAll(dir)
 		out := filepath.Join(dir, "guest.wasm")
-		args := []string{"--target=wasm32", "-O1", "-ffreestanding", "-nostdlib", "-Wl,--no-entry", "-o", out}
+		args := []string{"--target=wasm32", "-O1", "-Wall", "-Wextra", "-Werror", "-ffreestanding", "-mbulk-memory", "-nostdlib", "-Wl,--no-entry", "-o", out}
 		cmd := exec.Command("clang", append(append(args, defines...), filepath.Join("testdata", file))...)
 		if said, err := cmd.CombinedOutput(); err != nil {
-			return nil, errors.New("clang: " + err.Error() + " (apt-get install clang lld) " + string(said))
+			return nil, fmt.Errorf("%w: %s", err, said)
 		}
 		return os.ReadFile(out)
 	}))
@@ -48,17 +58,27 @@ var guests sync.Map
 // store is the simplest NVM there is.
 type store struct {
 	m       map[string][]byte
+	stored  map[string][]byte // what is committed
+	dirty   bool
 	commits int
 	full    bool
 }
 
 func (s *store) Get(key []byte) ([]byte, bool) { v, ok := s.m[string(key)]; return v, ok }
 
+func (s *store) set(key string, val []byte) {
+	s.m = maps.Clone(s.m)
+	if s.m == nil {
+		s.m = map[string][]byte{}
+	}
+	s.m[key], s.dirty = val, true
+}
+
 func (s *store) Put(key, val []byte) error {
-	if s.full {
+	if len(val) > 1<<20 {
 		return vpp.ENoSpace
 	}
-	s.m[string(key)] = bytes.Clone(val)
+	s.set(string(key), bytes.Clone(val))
 	return nil
 }
 
@@ -70,7 +90,9 @@ func (s *store) WriteAt(key []byte, off int, p []byte) error {
 	case off+len(p) > len(v):
 		return vpp.EIllegalParameter
 	}
+	v = bytes.Clone(v)
 	copy(v[off:], p)
+	s.set(string(key), v)
 	return nil
 }
 
@@ -78,32 +100,40 @@ func (s *store) Delete(key []byte) error {
 	if _, ok := s.m[string(key)]; !ok {
 		return vpp.EUnknownID
 	}
+	s.m = maps.Clone(s.m)
 	delete(s.m, string(key))
+	s.dirty = true
 	return nil
 }
 
-func (s *store) Next([]byte) ([]byte, bool) {
-	for k := range s.m {
-		return []byte(k), true
+func (s *store) Next(key []byte) ([]byte, bool) {
+	for _, k := range slices.Sorted(maps.Keys(s.m)) {
+		if k > string(key) {
+			return []byte(k), true
+		}
 	}
 	return nil, false
 }
 
 func (s *store) Commit() error {
-	s.commits++
-	if s.full {
+	switch {
+	case !s.dirty:
+		return nil
+	case s.full:
 		return errors.New("disk is full")
 	}
+	s.commits++
+	s.stored, s.dirty = s.m, false
 	return nil
 }
 
-func (s *store) Rollback() {}
+func (s *store) Rollback() { s.m, s.dirty = s.stored, false }
 
-type clock struct{}
+type clock struct{ s *seen }
 
-func (clock) Now() time.Duration  { return 1234567 * time.Millisecond }
-func (clock) Wall() time.Time     { return time.Unix(1, 0) }
-func (clock) Sleep(time.Duration) {}
+func (clock) Now() time.Duration      { return 1234567 * time.Millisecond }
+func (clock) Wall() time.Time         { return time.Unix(1, 500) }
+func (c clock) Sleep(d time.Duration) { c.s.slept = append(c.s.slept, d) }
 
 // seen is an Env and what happened in it.
 type seen struct {
@@ -112,12 +142,12 @@ type seen struct {
 	lines  []string
 	events []string
 	alarm  []time.Duration
+	slept  []time.Duration
 }
 
 func (s *seen) env() vm.Env {
-	s.nvm.m = map[string][]byte{}
 	return vm.Env{
-		NVM: &s.nvm, Clock: clock{}, Random: rand.NewChaCha8([32]byte{}),
+		NVM: &s.nvm, Clock: clock{s}, Random: rand.NewChaCha8([32]byte{}),
 		Log: func(_ vm.Level, line []byte) {
 			s.logged += len(line)
 			s.lines = append(s.lines, string(line))
@@ -199,6 +229,38 @@ func TestMisbehaviour(t *testing.T) {
 	}
 }
 
+// TestGivesWay: a bundle that spins does not hold up the rest of the process. The
+// garbage collector has to stop every goroutine, and compiled code is none.
+func TestGivesWay(t *testing.T) {
+	e, err := vm.New(vm.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	for _, in := range []string{"s", "b", "f", "B"} {
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{Call: 200 * time.Millisecond}, new(seen).env())
+		done := make(chan error)
+		go func() {
+			_, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			done <- err
+		}()
+		collections := 0
+		var longest time.Duration
+		for over := false; !over; {
+			select {
+			case err := <-done:
+				require.ErrorContains(t, err, "ran longer than", in)
+				over = true
+			default:
+				t0 := time.Now()
+				runtime.GC()
+				collections++
+				longest = max(longest, time.Since(t0))
+			}
+		}
+		t.Logf("%s: %d collections, the longest %v", in, collections, longest)
+		require.Greater(t, collections, 3, in)
+	}
+}
+
 // TestErrors are the mistakes a bundle survives.
 func TestErrors(t *testing.T) {
 	engines(t, func(t *testing.T, e *vm.Engine) {
@@ -229,16 +291,16 @@ func TestErrors(t *testing.T) {
 		say("Wupp", "")
 		require.Equal(t, "hupp"+"o", string(s.nvm.m["k"]))
 		refuse("Wlonger", vpp.EIllegalParameter)
-		_, err := i.Message(vm.GateAPDU, 0, 0, []byte("N"))
-		require.NoError(t, err)
+		say("N", "init")
 		say("c", "")
-		require.Equal(t, 1, s.nvm.commits)
 		say("R", "")
-		s.nvm.full = true
-		refuse("Pfull", vpp.ENoSpace)
-		refuse("c", vpp.EInternal)
+		out, err := i.Message(vm.GateAPDU, 0, 0, []byte("E"))
+		require.NoError(t, err)
+		require.Len(t, out, int(vpp.EUnknownID), "mk_get_error as a length")
 		require.ErrorIs(t, i.Signal(vpp.KillRequested), vpp.EAccessDenied)
+		require.NotContains(t, s.nvm.stored, "signal")
 		require.NoError(t, i.Signal(vpp.Reset))
+		require.Contains(t, s.nvm.stored, "signal")
 
 		_, err = i.Message(vm.GateAPDU, 0, 0, make([]byte, 4097))
 		require.ErrorIs(t, err, vm.ErrMessageTooLong)
@@ -247,6 +309,81 @@ func TestErrors(t *testing.T) {
 		say("L", "")
 		require.LessOrEqual(t, s.logged, vm.DefaultLog+100)
 		require.Contains(t, s.lines[len(s.lines)-1], "log quota of this call")
+	})
+}
+
+// TestTransactions: what a call wrote is stored when it went well, and only then.
+func TestTransactions(t *testing.T) {
+	for _, tc := range []struct {
+		in, want string
+		fault    bool
+	}{
+		{"xonew", "new", false},
+		{"xrnew", "old", false},
+		{"x?new", "old", false}, // an error of the bundle
+		{"xcnew", "new", true},  // committed, then a trap
+		{"xtnew", "old", true},
+		{"xsnew", "old", true},
+		{"xlnew", "old", true},
+		{"xpnew", "old", true},
+	} {
+		t.Run(tc.in, func(t *testing.T) {
+			engines(t, func(t *testing.T, e *vm.Engine) {
+				var s seen
+				i := start(t, e, guest(t, "misbehave.c"), vm.Limits{Call: 50 * time.Millisecond}, s.env())
+				_, err := i.Message(vm.GateAPDU, 0, 0, []byte("xoold"))
+				require.NoError(t, err)
+				_, err = i.Message(vm.GateAPDU, 0, 0, []byte(tc.in))
+				var f *vm.Fault
+				require.Equal(t, tc.fault, errors.As(err, &f), err)
+				require.Equal(t, tc.want, string(s.nvm.stored["k"]))
+				require.Equal(t, tc.want, string(s.nvm.m["k"]))
+			})
+		})
+	}
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		var s seen
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, s.env())
+		require.Contains(t, s.nvm.stored, "init")
+		s.nvm.full = true
+		_, err := i.Message(vm.GateAPDU, 0, 0, []byte("c"))
+		require.NoError(t, err, "nothing to store")
+		_, err = i.Message(vm.GateAPDU, 0, 0, []byte("xonew"))
+		require.EqualError(t, err, "bundle not stored in on_message: disk is full")
+		require.NotContains(t, s.nvm.m, "k")
+	})
+}
+
+// TestWASI is what a language runtime meets: the platform's time and random
+// bytes, a log, and nothing else.
+func TestWASI(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		var s seen
+		i := start(t, e, guest(t, "wasi.c"), vm.Limits{Call: time.Second}, s.env())
+		say := func(in string) []byte {
+			t.Helper()
+			out, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			require.NoError(t, err)
+			return out
+		}
+		say("l")
+		require.Equal(t, []string{"one", "two", "three"}, s.lines)
+		out := say("t")
+		require.Equal(t, uint64(1_000_000_500), binary.LittleEndian.Uint64(out))
+		require.InDelta(t, 1_234_567_000_000, binary.LittleEndian.Uint64(out[8:]), 1, "wazero adds a nanosecond")
+		want := make([]byte, 16)
+		_, _ = rand.NewChaCha8([32]byte{}).Read(want)
+		require.Equal(t, want, say("r"))
+		say("s")
+		require.Equal(t, []time.Duration{time.Second}, s.slept, "an hour is cut to the budget")
+		const badf = 8
+		require.Equal(t, []byte{0, 0, badf, badf}, say("e"), "no arguments, environment or files")
+		say("f")
+		require.LessOrEqual(t, s.logged, vm.DefaultLog+200)
+
+		_, err := i.Message(vm.GateAPDU, 0, 0, []byte("p"))
+		require.EqualError(t, err, "bundle exit in on_message: it ended itself with code 2: panic: index out of range")
+		require.Equal(t, []string{"panic: index out of range", "goroutine 1 [running]:"}, s.lines[len(s.lines)-2:])
 	})
 }
 
@@ -263,11 +400,13 @@ func TestMemoryCap(t *testing.T) {
 func TestPersonalise(t *testing.T) {
 	engines(t, func(t *testing.T, e *vm.Engine) {
 		fresh := func() *vm.Instance { return start(t, e, guest(t, "misbehave.c"), vm.Limits{}, new(seen).env()) }
-		i := fresh()
+		var s seen
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, s.env())
 		require.NoError(t, i.Personalise([]byte("ok")))
 		var p *vm.PersonaError
-		require.ErrorAs(t, i.Personalise([]byte("r")), &p)
+		require.ErrorAs(t, i.Personalise([]byte("refuse")), &p)
 		require.Equal(t, vm.PersonaError{Pointer: "/pin", Reason: "is not a number"}, *p)
+		require.Equal(t, "ok", string(s.nvm.m["k"]), "what a refused persona wrote is dropped")
 		require.ErrorIs(t, i.Personalise(make([]byte, 5000)), vm.ErrMessageTooLong)
 		for in, kind := range map[string]vm.FaultKind{"n": vm.BadAnswer, "l": vm.BadAnswer, "e": vm.Refused} {
 			var f *vm.Fault
@@ -355,6 +494,56 @@ func TestCompileOnce(t *testing.T) {
 		require.NotNil(t, m)
 		require.Same(t, all[0], m)
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	_, err = e.Compile(ctx, "impatient", goGuest(t), vm.Limits{})
+	require.ErrorIs(t, err, context.Canceled)
+	_, err = e.Compile(context.Background(), "patient", goGuest(t), vm.Limits{})
+	require.NoError(t, err, "the caller who left took nobody along")
+
+	require.NoError(t, all[0].Close())
+	again, err := e.Compile(context.Background(), "guest", wasm, vm.Limits{})
+	require.NoError(t, err)
+	require.NotSame(t, all[0], again)
+}
+
+// TestCache: a cache that is damaged or cannot be written costs time only, and is
+// mended.
+func TestCache(t *testing.T) {
+	dir := t.TempDir()
+	wasm := guest(t, "misbehave.c")
+	run := func() {
+		e, err := vm.New(vm.Config{CacheDir: dir})
+		require.NoError(t, err)
+		defer func() { require.NoError(t, e.Close()) }()
+		i := start(t, e, wasm, vm.Limits{}, new(seen).env())
+		_, err = i.Message(vm.GateAPDU, 0, 0, []byte("e"))
+		require.NoError(t, err)
+		i.Close()
+	}
+	run()
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	require.NoError(t, err)
+	require.Len(t, files, 1)
+	good, err := os.ReadFile(files[0])
+	require.NoError(t, err)
+	for _, bad := range [][]byte{nil, good[:10], good[:len(good)/2], []byte("garbage garbage garbage garbage garbage")} {
+		require.NoError(t, os.WriteFile(files[0], bad, 0o600))
+		run()
+		mended, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		require.Equal(t, good, mended)
+	}
+	e, err := vm.New(vm.Config{CacheDir: dir})
+	require.NoError(t, err)
+	require.NoError(t, os.RemoveAll(dir))
+	start(t, e, wasm, vm.Limits{}, new(seen).env()).Close()
+	require.NoError(t, e.Close())
+
+	file := filepath.Join(t.TempDir(), "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	_, err = vm.New(vm.Config{CacheDir: file})
+	require.ErrorContains(t, err, "cache of compiled bundles in "+file)
 }
 
 // TestExampleC runs the example in C: counter, PIN, random, timer.

@@ -17,5 +17,8 @@ SSP_EXPORT(vpp_abi) i32 abi(void) { return ABI_VERSION; }
 #endif
 SSP_EXPORT(ipc_com_main) i64 com_main(void) { return COM_MAIN; }
 SSP_EXPORT(ipc_main_com) i64 main_com(void) { return SSP_AREA(out); }
-SSP_EXPORT(on_init) i32 on_init(i32 reason) { (void)reason; return ON_INIT; }
-SSP_EXPORT(on_signal) i32 on_signal(i32 bitmap) { return bitmap == 0x80 ? 0 : -MK_ERROR_ACCESS_DENIED; }
+SSP_EXPORT(on_init) i32 on_init(i32 reason) { nvm_put("init", 4, &reason, 4); return ON_INIT; }
+SSP_EXPORT(on_signal) i32 on_signal(i32 bitmap) {
+    nvm_put("signal", 6, &bitmap, 4);
+    return bitmap == SIGNAL_RESET ? 0 : -MK_ERROR_ACCESS_DENIED;
+}

@@ -3,18 +3,22 @@
 
 static volatile u32 sink;
 static volatile i32 nought;
+static u8 heap[512 << 10];
+
+void *memset(void *to, int c, unsigned long n) { return __builtin_memset(to, c, n); }
 
 static u32 fib(u32 n) { return n < 2 ? n : fib(n - 1) + fib(n - 2); }
 
 __attribute__((noinline)) static u32 dig(u32 n) {
     volatile u32 room[64];
     room[n & 63] = n;
-    return dig(n + 1) + room[n & 63];
+    return nought == 1 ? 0 : dig(n + 1) + room[n & 63];
 }
 
 SSP_EXPORT(on_personalise) i32 on_personalise(i32 len) {
     static const char no[] = "/pin\0is not a number";
     if (len == 0) return 0;
+    nvm_put("k", 1, in, len);
     switch (in[0]) {
     case 'r':
         for (u32 i = 0; i < sizeof no; i++) out[i] = no[i];
@@ -33,7 +37,8 @@ SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 l
         for (i32 i = 0; i < len; i++) out[i] = in[i];
         return len;
     case 's': for (;;) sink++;                     /* spin */
-    case 'b': do { sink++; } while (sink | 1);     /* spin with a condition */
+    case 'b': do { sink++; } while (nought == 0);    /* spin with a condition */
+    case 'B': for (;;) __builtin_memset(heap, sink++, sizeof heap); /* spin with long steps */
     case 'f': return fib(60);                      /* spin by calls, no loop */
     case 'd': return dig(0);                       /* recursion without an end */
     case 't': __builtin_trap();
@@ -57,6 +62,18 @@ SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 l
     case 'W': return nvm_write("k", 1, 1, in + 1, len - 1);
     case 'D': return nvm_delete("k", 1);
     case 'N': return nvm_next("", 0, out, 16);
+    case 'x': /* writes, then ends in one way or another */
+        nvm_put("k", 1, in + 2, len - 2);
+        switch (in[1]) {
+        case 'o': return 0;
+        case 'c': mk_commit(); nvm_put("k", 1, "lost", 4); __builtin_trap();
+        case 'r': return mk_rollback();
+        case 't': __builtin_trap();
+        case 's': for (;;) sink++;
+        case 'l': return 4097;
+        case 'p': return nvm_get("k", 1, 0, (void *)0x7FFFFF00, 100);
+        }
+        return -MK_ERROR_ACCESS_DENIED;
     case 'c': return mk_commit();
     case 'R': return mk_rollback();
     case 'E': nvm_get("nothing", 7, 0, 0, 0); return mk_get_error();
