@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sys/unix"
 
+	"github.com/sspemu/sspemu/internal/pcscdtest"
 	"github.com/sspemu/sspemu/transport"
 )
 
@@ -59,11 +60,11 @@ func bareCard(t testing.TB, addr string) {
 // slot of the reader and a vpcd: link that echoes in the other, in turns, and
 // reports both rates (of the median exchange) and their ratio.
 func BenchmarkPCSC(b *testing.B) {
-	d := startPCSCD(b)
+	d := pcscdtest.Start(b)
 	if d == nil {
 		return
 	}
-	addr := strings.TrimPrefix(d.url, "vpcd://")
+	addr := strings.TrimPrefix(d.URL, "vpcd://")
 	host, port, err := net.SplitHostPort(addr)
 	require.NoError(b, err)
 	n, err := strconv.Atoi(port)

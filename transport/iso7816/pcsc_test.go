@@ -4,106 +4,28 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"net"
-	"os"
-	"os/exec"
 	"path/filepath"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/internal/pcscdtest"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/iso7816"
 )
-
-// vpcdDriver is Debian's virtual reader driver (package vsmartcard-vpcd).
-const vpcdDriver = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
-
-// pcscdLock keeps tests of several packages, which go test runs at once, from
-// starting pcscd beside each other: its socket has one place only.
-const pcscdLock = "/tmp/pcscd.lock"
-
-// daemon is a pcscd of the test's own with a virtual reader.
-type daemon struct {
-	url  string // of the card's end of the reader
-	conf string
-	cmd  *exec.Cmd
-	log  bytes.Buffer
-}
-
-// startPCSCD runs pcscd in the foreground until the test ends. It returns nil
-// where it is not installed, which CI does not put up with.
-func startPCSCD(t testing.TB) *daemon {
-	t.Helper()
-	_, err := exec.LookPath("pcscd")
-	if err == nil {
-		_, err = os.Stat(vpcdDriver)
-	}
-	if err != nil {
-		require.Empty(t, os.Getenv("CI"), "%v (apt-get install pcscd vsmartcard-vpcd)", err)
-		t.Logf("not run: %v (apt-get install pcscd vsmartcard-vpcd)", err)
-		return nil
-	}
-	lock, err := os.OpenFile(pcscdLock, os.O_CREATE|os.O_RDWR, 0o666)
-	require.NoError(t, err)
-	t.Cleanup(func() { lock.Close() })
-	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
-
-	addr := freeAddr(t)
-	_, port, err := net.SplitHostPort(addr)
-	require.NoError(t, err)
-	d := &daemon{url: "vpcd://" + addr, conf: t.TempDir()}
-	require.NoError(t, os.WriteFile(filepath.Join(d.conf, "vpcd"), fmt.Appendf(nil,
-		"FRIENDLYNAME \"Test PCD\"\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n", port, vpcdDriver, port), 0o644))
-	t.Cleanup(func() {
-		d.stop(t)
-		if t.Failed() {
-			t.Logf("pcscd said:\n%s", d.log.String())
-		}
-	})
-	d.start(t)
-	return d
-}
-
-func (d *daemon) start(t testing.TB) {
-	t.Helper()
-	d.cmd = exec.Command("pcscd", "--foreground", "--info", "--config", d.conf)
-	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
-	require.NoError(t, d.cmd.Start())
-	require.Eventually(t, func() bool {
-		c, err := net.Dial("unix", "/run/pcscd/pcscd.comm")
-		if err == nil {
-			c.Close()
-		}
-		return err == nil
-	}, 10*time.Second, 5*time.Millisecond, "pcscd should listen (does another one run?)")
-}
-
-func (d *daemon) stop(t testing.TB) {
-	t.Helper()
-	if d.cmd == nil {
-		return
-	}
-	if err := d.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		t.Errorf("stopping pcscd: %v", err)
-	}
-	_ = d.cmd.Wait() // pcscd ends itself by _exit with a code of no meaning
-	d.cmd = nil
-}
 
 // testATR offers T=0 and T=1.
 var testATR = []byte{0x3B, 0x80, 0x80, 0x01, 0x01}
 
 // insertCard puts a card into the daemon's reader: it answers a command with
 // the command's bytes and 9000 and counts the resets.
-func insertCard(t *testing.T, d *daemon) (card transport.Link, resets *[256]atomic.Int32) {
+func insertCard(t *testing.T, d *pcscdtest.Daemon) (card transport.Link, resets *[256]atomic.Int32) {
 	t.Helper()
 	resets = new([256]atomic.Int32)
-	card = open(t, d.url, transport.Target)
+	card = open(t, d.URL, transport.Target)
 	var answer []byte
 	require.NoError(t, card.Open(context.Background(), receiver(func(k transport.Kind, p []byte) {
 		resets[k].Add(1)
@@ -169,7 +91,7 @@ func pollUntil(ok func() bool) bool {
 // TestPCSC drives the card end of vpcd: through the real pcscd and driver with
 // the terminal end of pcsc:.
 func TestPCSC(t *testing.T) {
-	d := startPCSCD(t)
+	d := pcscdtest.Start(t)
 	if d == nil {
 		return
 	}
@@ -271,11 +193,11 @@ func TestPCSC(t *testing.T) {
 		arrives(t, got, frame{k: transport.Inserted}, atr)
 	})
 	t.Run("pcscd goes and comes", func(t *testing.T) {
-		d.stop(t)
+		d.Stop(t)
 		require.ErrorIs(t, term.Send(transport.Block, hello), transport.ErrNoPeer)
 		arrives(t, got, frame{k: transport.Removed})
 		require.ErrorIs(t, term.Send(transport.PowerOn, nil), transport.ErrNoPeer)
-		d.start(t)
+		d.Run(t)
 		require.True(t, pollUntil(func() bool { return term.Send(transport.PowerOn, nil) == nil }))
 		require.NoError(t, term.Send(transport.Block, hello))
 		arrives(t, got, frame{k: transport.Inserted}, atr, echo)

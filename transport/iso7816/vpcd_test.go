@@ -3,32 +3,18 @@ package iso7816_test
 import (
 	"context"
 	"io"
-	"math/rand/v2"
 	"net"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/internal/pcscdtest"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/iso7816"
 	"github.com/sspemu/sspemu/transport/linktest"
 )
-
-// freeAddr is a loopback address that nobody listens on, below the range from
-// which the system takes ports for outgoing connections.
-func freeAddr(t testing.TB) string {
-	t.Helper()
-	for {
-		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(20000+rand.IntN(10000)))
-		if ln, err := net.Listen("tcp", addr); err == nil {
-			require.NoError(t, ln.Close())
-			return addr
-		}
-	}
-}
 
 func open(t testing.TB, url string, role transport.Role) transport.Link {
 	t.Helper()
@@ -40,7 +26,7 @@ func open(t testing.TB, url string, role transport.Role) transport.Link {
 
 func TestVPCD(t *testing.T) {
 	linktest.Run(t, func(t *testing.T) (controller, target transport.Link) {
-		url := "vpcd://" + freeAddr(t)
+		url := "vpcd://" + pcscdtest.FreeAddr(t)
 		return open(t, url, transport.Controller), open(t, url, transport.Target)
 	})
 }
@@ -271,7 +257,7 @@ func BenchmarkVPCDExchange(b *testing.B) {
 
 // echoPair joins both ends of the protocol and returns one exchange.
 func echoPair(t testing.TB) func() {
-	url := "vpcd://" + freeAddr(t)
+	url := "vpcd://" + pcscdtest.FreeAddr(t)
 	ctl, tgt := open(t, url, transport.Controller), open(t, url, transport.Target)
 	here, answered := make(chan struct{}), make(chan struct{})
 	require.NoError(t, ctl.Open(context.Background(), receiver(func(k transport.Kind, _ []byte) {
