@@ -12,18 +12,18 @@ import (
 // name is never allowed (ETSI TS 102 221 9.2.4 and 9.2.7, ISO/IEC 7816-4 9.3.3).
 // mode 0: only the header counts.
 func (c *Card) allowed(ch *channel, f *file, mode byte, cmd *sdk.Command) bool {
-	rules := f.rules
-	if rules == nil || f.ruleRecord == 0 || int(f.ruleRecord) > rules.records {
-		return false
-	}
-	if rules.grants[f.ruleRecord-1]&mode != 0 {
-		return true
-	}
 	app := f.app
 	if app == nil {
 		app = ch.app
 	}
-	named, condition := false, false
+	if mode != 0 && f.granted == (grant{c.security, app, mode}) {
+		return true
+	}
+	rules := f.rules
+	if rules == nil || f.ruleRecord == 0 || int(f.ruleRecord) > rules.records {
+		return false
+	}
+	named, condition, lasting := false, false, false
 	for b := rules.record(int(f.ruleRecord)); len(b) > 0 && b[0] != recordFilling; {
 		tag, value, rest, err := tlv.Next(b)
 		if err != nil || tag == 0 {
@@ -32,47 +32,32 @@ func (c *Card) allowed(ch *channel, f *file, mode byte, cmd *sdk.Command) bool {
 		b = rest
 		if tag >= tagAccessMode && tag <= tagAccessMode|headerBitsMask {
 			if condition { // a new rule begins
-				named, condition = false, false
+				named, condition, lasting = false, false, false
 			}
-			named = named || names(byte(tag), value, mode, cmd)
+			if names(byte(tag), value, mode, cmd) {
+				named = true
+				lasting = lasting || tag == tagAccessMode
+			}
 			continue
 		}
 		condition = true
 		if named && c.holds(tag, value, app) {
+			if lasting {
+				f.granted = grant{c.security, app, mode}
+			}
 			return true
 		}
 	}
 	return false
 }
 
-// grant works out the grants of EF.ARR rules.
-func grant(rules *file) {
-	rules.grants = make([]byte, rules.records)
-	for i := range rules.grants {
-		named := byte(0)
-		condition := false
-		for b := rules.record(i + 1); len(b) > 0 && b[0] != recordFilling; {
-			tag, value, rest, err := tlv.Next(b)
-			if err != nil || tag == 0 {
-				break
-			}
-			b = rest
-			switch {
-			case tag >= tagAccessMode && tag <= tagAccessMode|headerBitsMask:
-				if condition {
-					named, condition = 0, false
-				}
-				if tag == tagAccessMode && len(value) == 1 && value[0]&0x80 == 0 {
-					named |= value[0]
-				}
-			case tag == tagAlways:
-				rules.grants[i] |= named
-				condition = true
-			default:
-				condition = true
-			}
-		}
-	}
+// grant remembers that a mode was allowed, so that the next command of its kind
+// needs no look at the rule. It counts while Card.security is the same and the
+// same application is meant.
+type grant struct {
+	security uint32
+	app      *file
+	mode     byte
 }
 
 // names tells whether an access mode data object means the command.

@@ -81,8 +81,8 @@ func (c *Card) write(f *file, offset int, p []byte) sdk.SW {
 		return apdu.MemoryProblem
 	}
 	copy(f.body[offset:], p)
-	if f.grants != nil {
-		grant(f)
+	if f.kind == kindLinear { // it may be an EF.ARR
+		c.security++
 	}
 	return apdu.OK
 }

@@ -27,10 +27,7 @@ type file struct {
 	ruleFID    uint16
 	ruleRecord byte
 	rules      *file
-
-	// grants is of an EF.ARR: by record, the access modes that its rule allows
-	// always. It follows from body, and spares reading the rule most of the time.
-	grants []byte
+	granted    grant // what the rule last allowed
 
 	recordLen int // of linear fixed and cyclic EFs; record 1 of a cyclic EF is the newest
 	records   int

@@ -84,7 +84,8 @@ func (c *Card) universalInUse() bool {
 	return false
 }
 
-// qualified is the PIN that P2 names (TS 102 221 table 11.15).
+// qualified is the PIN that P2 names (TS 102 221 table 11.15). Every PIN command
+// begins here: what was allowed before is not taken for granted any more.
 func (c *Card) qualified(ch *channel, p2 byte) (*pin, sdk.SW) {
 	if p2 == 0 || p2&refRFU != 0 {
 		return nil, apdu.WrongP1P2
@@ -93,6 +94,7 @@ func (c *Card) qualified(ch *channel, p2 byte) (*pin, sdk.SW) {
 	if p == nil {
 		return nil, apdu.ReferencedDataNotFound
 	}
+	c.security++
 	return p, apdu.OK
 }
 

@@ -206,6 +206,7 @@ func (c *Card) terminate(ch *channel, f *file, p2 byte, r *sdk.Response) sdk.SW 
 			return c.selected(f, p2, r) // the session goes on, on another channel
 		}
 	}
+	c.security++
 	for i := range c.pins {
 		if c.pins[i].app == f {
 			c.pins[i].verified = false

@@ -205,9 +205,7 @@ func (c *Card) link() {
 		case f.parent != nil:
 			f.app = f.parent.app
 		}
-		if f.rules = c.nearest(f, f.ruleFID); f.rules != nil && f.rules.grants == nil {
-			grant(f.rules)
-		}
+		f.rules = c.nearest(f, f.ruleFID)
 		for d := f.parent; d != nil; d = d.parent {
 			d.total += len(f.body)
 		}

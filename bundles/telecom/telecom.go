@@ -33,6 +33,10 @@ type Card struct {
 	pins  []pin
 	chars characteristics
 
+	// security counts whenever what access rules say may change: a PIN command, a
+	// write to a linear fixed EF, the end of an application, a reset.
+	security uint32
+
 	channels [sdk.Channels]channel
 	extended bool // the terminal supports channels 4 to 19 (TERMINAL CAPABILITY)
 	cat      toolkit
@@ -74,6 +78,7 @@ func (c *Card) Signal(s sdk.Signal) {
 // reset brings everything volatile to what it is after the ATR: the basic
 // channel alone, with the MF selected (ETSI TS 102 221 8.4.1).
 func (c *Card) reset() {
+	c.security++
 	for i := range c.channels {
 		c.channels[i] = channel{number: i}
 	}
