@@ -169,14 +169,14 @@ const (
 
 // READ, UPDATE and SEARCH RECORD, P2 (TS 102 221 tables 11.11 and 11.12).
 const (
-	recordModeMask   = 0x07
-	recordNext       = 0x02
-	recordPrevious   = 0x03
-	recordAbsolute   = 0x04 // with P1 00: the current record
-	searchForward    = 0x04
-	searchBackward   = 0x05
-	searchEnhanced   = 0x06
-	searchProprietry = 0x07
+	recordModeMask    = 0x07
+	recordNext        = 0x02
+	recordPrevious    = 0x03
+	recordAbsolute    = 0x04 // with P1 00: the current record
+	searchForward     = 0x04
+	searchBackward    = 0x05
+	searchEnhanced    = 0x06
+	searchProprietary = 0x07
 )
 
 // SEARCH RECORD, search indication of an enhanced search (TS 102 221 table 11.13).

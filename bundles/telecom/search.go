@@ -21,7 +21,7 @@ type search struct {
 // becomes the current record.
 func (c *Card) searchRecord(ch *channel, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	mode := cmd.P2 & recordModeMask
-	if mode < searchForward || mode == searchProprietry {
+	if mode < searchForward || mode == searchProprietary {
 		return apdu.WrongP1P2
 	}
 	f, sw := c.recordFile(ch, cmd, amRead)
