@@ -1,0 +1,113 @@
+// Package clients drives the built binary with real PC/SC software: pcscd in the
+// foreground, Debian's virtual reader, and the tools that people have.
+//
+//	opensc-tool, pcsc_scan, scriptor, pyscard ── pcscd ── libifdvpcd.so ── bin/sspemu serve
+package clients
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/internal/pcscdtest"
+)
+
+// python is Debian's, which has Debian's pyscard.
+const python = "/usr/bin/python3"
+
+// emulator is a running bin/sspemu with its card in the reader of a real pcscd.
+type emulator struct {
+	t      *testing.T
+	binary string
+	api    string
+}
+
+// start runs everything until the test ends; nil where pcscd is not installed.
+func start(t *testing.T) *emulator {
+	d := pcscdtest.Start(t)
+	if d == nil {
+		return nil
+	}
+	binary, err := filepath.Abs("../../bin/sspemu")
+	require.NoError(t, err)
+	require.FileExists(t, binary, "run `make build` first")
+	e := &emulator{t, binary, pcscdtest.FreeAddr(t)}
+	cmd := exec.Command(binary, "serve", "--state", t.TempDir(), "--link", d.URL, "--api", e.api, "--seed", "1")
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
+		require.NoError(t, cmd.Wait(), said.String())
+	})
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "ready" {
+	}
+	require.Equal(t, "ready", lines.Text(), said.String())
+	go func() {
+		for lines.Scan() { // keep the pipe from filling up
+		}
+	}()
+	// The driver sees the card when the emulator has connected to it.
+	require.Eventually(t, func() bool {
+		b, _ := exec.Command("opensc-tool", "-r", "0", "--atr").CombinedOutput()
+		return regexp.MustCompile(`^3[bB]`).Match(b)
+	}, 20*time.Second, 100*time.Millisecond, "a card should be in the reader")
+	return e
+}
+
+// run runs a tool and gives what it printed.
+func (e *emulator) run(t *testing.T, name string, args ...string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Env = append(os.Environ(), "SSPEMU="+e.binary, "SSPEMU_ADDRESS="+e.api)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s %v: %s", name, args, out)
+	return string(out)
+}
+
+func TestRealClients(t *testing.T) {
+	e := start(t)
+	if e == nil {
+		return
+	}
+	t.Run("opensc-tool", func(t *testing.T) {
+		require.Regexp(t, `(?m)^0\s+Yes\s+Test PCD 00 00$`, e.run(t, "opensc-tool", "--list-readers"))
+		require.Regexp(t, `^3b:9e:96:80:b1:fe:45:1f:c7:80:31:`, e.run(t, "opensc-tool", "-r", "0", "-a"))
+		out := e.run(t, "opensc-tool", "-r", "0", "-s", "00A40004023F00")
+		require.Contains(t, out, "SW1=0x90, SW2=0x00")
+		require.Regexp(t, `(?m)^62 `, out, "an FCP template")
+		require.Contains(t, e.run(t, "opensc-tool", "-r", "0", "-s", "00A40004022FE2", "-s", "00B000000A"), "98 00 01 01 00 00 00 00 00")
+	})
+	t.Run("pcsc_scan", func(t *testing.T) {
+		out := e.run(t, "pcsc_scan", "-n", "-t", "1")
+		require.Contains(t, out, "Card inserted")
+		require.Contains(t, strings.ToUpper(out), "ATR: 3B 9E 96 80")
+	})
+	t.Run("scriptor", func(t *testing.T) {
+		script := filepath.Join(t.TempDir(), "script")
+		require.NoError(t, os.WriteFile(script, []byte("reset\n00 A4 00 04 02 2F E2\n00 B0 00 00 0A\n00 84 00 00 08\n80 FE 00 00\nFF CA 01 00 00\n"), 0o600))
+		out := e.run(t, "scriptor", "-r", "Test PCD 00 00", "-p", "T=1", script)
+		require.Contains(t, out, "98 00 01 01 00 00 00 00 00")
+		require.Contains(t, out, "6D 00")
+		require.Contains(t, out, "6E 00")
+	})
+	t.Run("pyscard", func(t *testing.T) {
+		out := e.run(t, python, filepath.Join("testdata", "card.py"))
+		require.True(t, strings.HasSuffix(strings.TrimSpace(out), "all good"), out)
+	})
+}

@@ -1,0 +1,145 @@
+package spectests
+
+import (
+	"encoding/hex"
+	"fmt"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/sspemu/sspemu/bundles/telecom/milenage"
+)
+
+// PersonaVars reads the variables of a Target off a persona of the telecom
+// bundle: iccid and imsi as their files hold them, aid_usim, pin1, puk1, pin2,
+// puk2 and adm1 as commands carry them, k, opc and amf. What the persona lacks
+// is left out.
+func PersonaVars(persona []byte) (map[string]string, error) {
+	var doc map[string]any
+	if err := yaml.Unmarshal(persona, &doc); err != nil {
+		return nil, fmt.Errorf("persona: %w", err)
+	}
+	vars := map[string]string{}
+	visit(doc, func(m map[string]any) {
+		switch name := text(m["name"]); {
+		case name == "EF.ICCID":
+			vars["iccid"] = digitsOf(m, "iccid", "")
+		case name == "EF.IMSI":
+			if s := digitsOf(m, "imsi", "9"); s != "" {
+				vars["imsi"] = fmt.Sprintf("%02X", len(s)/2) + s
+				vars["imsi"] += strings.Repeat("F", 18-len(vars["imsi"]))
+			}
+		case name == "ADF.USIM":
+			vars["aid_usim"] = text(m["aid"])
+		}
+		if ref := strings.ToLower(text(m["ref"])); ref != "" {
+			if key := text(m["key"]); key != "" {
+				vars[ref] = key
+			} else {
+				vars[ref] = pinBytes(text(m["value"]))
+			}
+			if puk := text(m["puk"]); puk != "" {
+				vars[strings.Replace(ref, "pin", "puk", 1)] = pinBytes(puk)
+			}
+		}
+	})
+	if a, ok := doc["authentication"].(map[string]any); ok {
+		vars["k"], vars["amf"], vars["opc"] = text(a["k"]), text(a["amf"]), text(a["opc"])
+		if op, k := unhex(text(a["op"])), unhex(text(a["k"])); len(op) == 16 && len(k) == 16 {
+			opc := milenage.OPc((*[16]byte)(k), (*[16]byte)(op))
+			vars["opc"] = upper(opc[:])
+		}
+	}
+	for name, v := range vars {
+		if v = strings.ToUpper(strings.ReplaceAll(v, " ", "")); v == "" {
+			delete(vars, name)
+		} else {
+			vars[name] = v
+		}
+	}
+	return vars, nil
+}
+
+// visit calls f for every map in v.
+func visit(v any, f func(map[string]any)) {
+	switch v := v.(type) {
+	case map[string]any:
+		f(v)
+		for _, e := range v {
+			visit(e, f)
+		}
+	case []any:
+		for _, e := range v {
+			visit(e, f)
+		}
+	}
+}
+
+func text(v any) string { s, _ := v.(string); return s }
+
+func unhex(s string) []byte {
+	b, _ := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	return b
+}
+
+// digitsOf is the content of a file that holds digits: hexadecimal, or the
+// digits under word after prefix, low nibble first, filled with F.
+func digitsOf(file map[string]any, word, prefix string) string {
+	content, ok := file["content"].(map[string]any)
+	if !ok {
+		return ""
+	}
+	s := prefix + text(content[word])
+	if s == prefix {
+		return ""
+	}
+	if word == "imsi" && len(s)%2 == 1 {
+		s = "1" + s[1:] // an even number of digits (3GPP TS 31.102 4.2.2)
+	}
+	if len(s)%2 == 1 {
+		s += "F"
+	}
+	b := []byte(s)
+	for i := 0; i < len(b); i += 2 {
+		b[i], b[i+1] = b[i+1], b[i]
+	}
+	return string(b)
+}
+
+// pinBytes is a PIN as commands carry it: digits in ASCII, filled with FF (ETSI
+// TS 102 221 9.5.1).
+func pinBytes(s string) string {
+	if s == "" {
+		return ""
+	}
+	return upper([]byte(s)) + strings.Repeat("FF", max(0, 8-len(s)))
+}
+
+// changed is the persona with the changes made.
+func changed(persona []byte, changes []Change) ([]byte, error) {
+	var doc any
+	if err := yaml.Unmarshal(persona, &doc); err != nil {
+		return nil, fmt.Errorf("persona: %w", err)
+	}
+	for _, c := range changes {
+		keys := strings.Split(c.Pointer, "/")[1:]
+		m, _ := doc.(map[string]any)
+		for _, k := range keys[:len(keys)-1] {
+			next, ok := m[k].(map[string]any)
+			if !ok {
+				if m == nil || m[k] != nil {
+					return nil, fmt.Errorf("persona: %s: %q is not a map", c.Pointer, k)
+				}
+				next = map[string]any{}
+				m[k] = next
+			}
+			m = next
+		}
+		if last := keys[len(keys)-1]; c.Value == nil {
+			delete(m, last)
+		} else {
+			m[last] = c.Value
+		}
+	}
+	return yaml.Marshal(doc)
+}

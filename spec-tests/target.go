@@ -1,0 +1,101 @@
+package spectests
+
+import (
+	"context"
+
+	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/terminal"
+)
+
+// Terminal is what cases are played over: the terminal end of any link.
+type Terminal interface {
+	// Reset resets the card, by power off and on when cold is set, and gives the
+	// Answer-to-Reset.
+	Reset(ctx context.Context, cold bool) (atr []byte, err error)
+	// Transmit sends a C-APDU and puts the R-APDU into dst[:0], grown where
+	// needed.
+	Transmit(ctx context.Context, capdu, dst []byte) (rapdu []byte, err error)
+}
+
+// Target is what is tested. Only Terminal has to be there; cases that need more
+// are reported as not covered.
+type Target struct {
+	Name     string // for the report
+	Terminal Terminal
+
+	// Vars are the placeholders of the cases, in hexadecimal: iccid, imsi,
+	// aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf. PersonaVars reads them
+	// off a persona.
+	Vars map[string]string
+
+	// Network is the SCL network of the target, for cases about hosts, gates and
+	// pipes.
+	Network *scl.Network
+
+	// Platform is the lifecycle of bundles, for the rule that exactly one is
+	// active.
+	Platform Platform
+
+	// Personalise makes a fresh card with a changed persona. The Target it gives
+	// is used for one case and then closed.
+	Personalise func(ctx context.Context, changes []Change) (t *Target, close func() error, err error)
+}
+
+// State of a bundle, as design.md section 4 has it.
+type State string
+
+// States of a bundle.
+const (
+	Disabled State = "disabled"
+	Enabled  State = "enabled"
+	Active   State = "active"
+)
+
+// Platform is what the cases about the lifecycle ask of the platform. id is the
+// name of a bundle.
+type Platform interface {
+	Bundles() map[string]State
+	Enable(ctx context.Context, id string) error
+	Disable(ctx context.Context, id string) error
+	Activate(ctx context.Context, id string) error
+	Delete(ctx context.Context, id string) error
+	// Install puts a spare bundle on the platform, disabled, and gives its name.
+	Install(ctx context.Context) (id string, err error)
+}
+
+// lacks gives the first of the needs that the target has not, "" if none.
+func (t *Target) lacks(needs []string) string {
+	for _, n := range needs {
+		switch n {
+		case AbilityNetwork:
+			if t.Network == nil {
+				return "needs the SCL network of the target"
+			}
+		case AbilityPlatform:
+			if t.Platform == nil {
+				return "needs the platform of the target"
+			}
+		case AbilityPersonalise:
+			if t.Personalise == nil {
+				return "needs a card that can be personalised"
+			}
+		default:
+			if _, ok := t.Vars[n]; !ok {
+				return "nobody told {" + n + "} of the target"
+			}
+		}
+	}
+	return ""
+}
+
+// FromClient makes a Terminal of a client that is open.
+func FromClient(c *terminal.Client) Terminal { return client{c} }
+
+type client struct{ *terminal.Client }
+
+func (c client) Reset(ctx context.Context, cold bool) ([]byte, error) {
+	if cold {
+		return c.PowerOn(ctx)
+	}
+	return c.Client.Reset(ctx)
+}
