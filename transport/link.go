@@ -100,6 +100,11 @@ func Limits(l Link) (min, max int) {
 	return 0, MaxFrame
 }
 
+// WholeAnswers is an ability of links at whose other end nobody asks for the rest
+// of an answer (GET RESPONSE after 61xx): a terminal that speaks T=1 and sent no Le
+// gets the whole answer at once. 61xx belongs to T=0 (ETSI TS 102 221 7.3.1.1).
+type WholeAnswers interface{ WholeAnswers() bool }
+
 // Sentinel errors, one for each decision a caller can take.
 var (
 	// ErrClosed: the link is not open at this end.

@@ -392,3 +392,67 @@ func FuzzFrames(f *testing.F) {
 		require.NoError(t, a.Close())
 	})
 }
+
+// readsAnswers is a link whose terminal does not ask for the rest of an answer.
+type readsAnswers struct{ transport.Link }
+
+func (readsAnswers) WholeAnswers() bool { return true }
+
+// TestWholeAnswers: on such a link 61xx does not reach the terminal, unless it asked
+// for less than there is.
+func TestWholeAnswers(t *testing.T) {
+	long := bytes.Repeat([]byte{0xAB}, 600)
+	p := newPlatform(nil)
+	var asked []string
+	left := 0
+	p.Activate(t, &card{name: 1, do: func(in []byte) []byte {
+		asked = append(asked, fmt.Sprintf("%X", in))
+		more := func() []byte { // SW for what is left
+			if left == 0 {
+				return []byte{0x90, 0x00}
+			}
+			return []byte{0x61, byte(min(left, 256))}
+		}
+		switch in[1] {
+		case 0xA4:
+			if left = 600; len(in) == 5 { // with Le
+				left -= 16
+				return append(bytes.Clone(long[:16]), more()...)
+			}
+			return more()
+		case 0xC0:
+			n := min(left, 256)
+			if in[4] != 0 {
+				n = min(left, int(in[4]))
+			}
+			left -= n
+			return append(bytes.Clone(long[:n]), more()...)
+		}
+		return []byte{0x69, 0x85}
+	}})
+	controller, target := transport.Mem()
+	a, err := terminal.NewAdapter(p.n, readsAnswers{target})
+	require.NoError(t, err)
+	require.NoError(t, a.Open(t.Context()))
+	c := terminal.NewClient(controller)
+	require.NoError(t, c.Open(t.Context()))
+	_, err = c.PowerOn(t.Context())
+	require.NoError(t, err)
+
+	r, err := c.Transmit(t.Context(), []byte{0x02, 0xA4, 0, 0}, nil)
+	require.NoError(t, err)
+	require.Equal(t, append(bytes.Clone(long), 0x90, 0x00), r)
+	require.Equal(t, []string{"02A40000", "02C0000000", "02C0000000", "02C0000058"}, asked)
+
+	asked = nil
+	_, err = c.Transmit(t.Context(), []byte{0xC1, 0xA4, 0, 0}, nil)
+	require.NoError(t, err)
+	require.Equal(t, "41C0000000", asked[1], "the same channel, in the class of GET RESPONSE")
+
+	r, err = c.Transmit(t.Context(), []byte{0x00, 0xA4, 0, 0, 0x10}, nil) // with Le
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x61, 0x00}, r[16:], "it asked for 16 bytes")
+	r, err = c.Transmit(t.Context(), []byte{0x00, 0x12, 0, 0}, nil)
+	require.NoError(t, err)
+	require.Equal(t, []byte{0x69, 0x85}, r)
+}

@@ -33,7 +33,7 @@ const (
 	away = 500 * time.Millisecond
 )
 
-// openVPCD is the transport.Opener of vpcd://HOST[:PORT].
+// openVPCD is the transport.Opener of vpcd://HOST[:PORT][?protocol=t1|t0].
 func openVPCD(u transport.URL, role transport.Role) (transport.Link, error) {
 	switch {
 	case u.Host == "" || u.Path != "":
@@ -41,11 +41,18 @@ func openVPCD(u transport.URL, role transport.Role) (transport.Link, error) {
 	case u.Port == 0 && role == transport.Target:
 		return nil, u.Errorf("port 0 cannot be connected to (the virtual reader listens on %d)", vpcdPort)
 	}
+	if role == transport.Target {
+		if err := u.Only("protocol"); err != nil {
+			return nil, err
+		}
+		protocol, err := u.OneOf("protocol", "t1", "t0")
+		if err != nil {
+			return nil, err
+		}
+		return &vpcdCard{vpcd: vpcd{addr: u.Addr(vpcdPort)}, t0: protocol == "t0"}, nil
+	}
 	if err := u.Only(); err != nil {
 		return nil, err
-	}
-	if role == transport.Target {
-		return &vpcdCard{vpcd: vpcd{addr: u.Addr(vpcdPort)}}, nil
 	}
 	return &vpcdReader{vpcd: vpcd{addr: u.Addr(vpcdPort)}}, nil
 }
@@ -194,8 +201,14 @@ func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each fun
 //
 // Removed hangs up and Inserted connects again, not before pcscd has had the time
 // to look: it sees the card go and come.
+//
+// The driver does not tell the card which protocol pcscd has chosen. With
+// protocol=t1 the card answers as on T=1, a terminal that sent no Le gets the whole
+// answer; that serves programs on T=0 as well, but is not what they would see on a
+// wire. With protocol=t0 it answers 61xx and waits for GET RESPONSE.
 type vpcdCard struct {
 	vpcd
+	t0 bool
 
 	// guarded by mu
 	out      bool          // Removed was sent
@@ -205,7 +218,15 @@ type vpcdCard struct {
 }
 
 // String implements transport.Link.
-func (v *vpcdCard) String() string { return "vpcd://" + v.addr }
+func (v *vpcdCard) String() string {
+	if v.t0 {
+		return "vpcd://" + v.addr + "?protocol=t0"
+	}
+	return "vpcd://" + v.addr
+}
+
+// WholeAnswers implements transport.WholeAnswers.
+func (v *vpcdCard) WholeAnswers() bool { return !v.t0 }
 
 // Limits implements transport.Limiter: a response of 65,536 bytes and its status
 // word do not fit the two bytes of length.

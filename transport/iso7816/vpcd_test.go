@@ -41,7 +41,8 @@ func TestVPCDURL(t *testing.T) {
 		{"vpcd:127.0.0.1:35963", transport.Target, `link "vpcd:127.0.0.1:35963": write vpcd://HOST:PORT, such as vpcd://127.0.0.1:35963`},
 		{"vpcd://h:1/x", transport.Target, `link "vpcd://h:1/x": write vpcd://HOST:PORT, such as vpcd://127.0.0.1:35963`},
 		{"vpcd://h:0", transport.Target, `link "vpcd://h:0": port 0 cannot be connected to (the virtual reader listens on 35963)`},
-		{"vpcd://h?speed=1", transport.Target, `link "vpcd://h?speed=1": unknown parameter "speed" (vpcd: takes none)`},
+		{"vpcd://h?protocol=t2", transport.Target, `link "vpcd://h?protocol=t2": protocol=t2 is not known (use one of t1, t0)`},
+		{"vpcd://h?speed=1", transport.Target, `link "vpcd://h?speed=1": unknown parameter "speed" (vpcd: takes protocol)`},
 		{"foo:", transport.Target, `link "foo:": unknown scheme "foo" (available: mem, pcsc, vpcd)`},
 		{"spi:/dev/spidev0.0", transport.Controller, `link "spi:/dev/spidev0.0": scheme spi: is not available in this version (available: mem, pcsc, vpcd)`},
 	} {
@@ -49,6 +50,7 @@ func TestVPCDURL(t *testing.T) {
 		require.EqualError(t, err, c.want)
 	}
 	require.Equal(t, "vpcd://127.0.0.1:35963", open(t, "vpcd://127.0.0.1", transport.Target).String())
+	require.Equal(t, "vpcd://127.0.0.1:7?protocol=t0", open(t, "vpcd://127.0.0.1:7?protocol=t0", transport.Target).String())
 	require.Equal(t, "vpcd://[::1]:35963", open(t, "vpcd://[::1]", transport.Target).String())
 }
 
