@@ -116,6 +116,11 @@ def switch():
     sspemu("bundle", "activate", "telecom")
 
 
+# What ran before may have left the card powered with T=1: take the power away.
+fresh = [r for r in readers() if str(r) == "Test PCD 00 00"][0].createConnection()
+fresh.connect()
+fresh.disconnect()
+
 play(CardConnection.T0_protocol).connection.disconnect()
 card = play(CardConnection.T1_protocol)
 authenticate(card)
