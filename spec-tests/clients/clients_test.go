@@ -6,7 +6,6 @@ package clients
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"os"
 	"os/exec"
@@ -38,28 +37,11 @@ func start(t *testing.T) *emulator {
 	if d == nil {
 		return nil
 	}
-	binary, err := filepath.Abs("../../bin/sspemu")
-	require.NoError(t, err)
-	require.FileExists(t, binary, "run `make build` first")
-	e := &emulator{t, binary, pcscdtest.FreeAddr(t)}
-	cmd := exec.Command(binary, "serve", "--state", t.TempDir(), "--link", d.URL, "--api", e.api, "--seed", "1")
-	var said bytes.Buffer
-	cmd.Stderr = &said
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		require.NoError(t, cmd.Process.Signal(syscall.SIGTERM))
-		require.NoError(t, cmd.Wait(), said.String())
-	})
-	lines := bufio.NewScanner(out)
-	for lines.Scan() && lines.Text() != "ready" {
-	}
-	require.Equal(t, "ready", lines.Text(), said.String())
-	go func() {
-		for lines.Scan() { // keep the pipe from filling up
-		}
-	}()
+	e := &emulator{t, sspemu(t), pcscdtest.FreeAddr(t)}
+	cmd := exec.Command(e.binary, "serve", "--state", t.TempDir(), "--link", d.URL, "--api", e.api, "--seed", "1")
+	cmd.Stderr = os.Stderr
+	ready(t, cmd)
+	t.Cleanup(func() { stop(t, cmd) })
 	// The driver sees the card when the emulator has connected to it.
 	require.Eventually(t, func() bool {
 		b, _ := exec.Command("opensc-tool", "-r", "0", "--atr").CombinedOutput()
@@ -110,4 +92,32 @@ func TestRealClients(t *testing.T) {
 		out := e.run(t, python, filepath.Join("testdata", "card.py"))
 		require.True(t, strings.HasSuffix(strings.TrimSpace(out), "all good"), out)
 	})
+}
+
+// sspemu is the binary under test.
+func sspemu(tb testing.TB) string {
+	path, err := filepath.Abs("../../bin/sspemu")
+	require.NoError(tb, err)
+	require.FileExists(tb, path, "run `make build` first")
+	return path
+}
+
+// ready starts cmd and waits for the line "ready".
+func ready(tb testing.TB, cmd *exec.Cmd) {
+	out, err := cmd.StdoutPipe()
+	require.NoError(tb, err)
+	require.NoError(tb, cmd.Start())
+	lines := bufio.NewScanner(out)
+	for lines.Scan() && lines.Text() != "ready" {
+	}
+	require.Equal(tb, "ready", lines.Text())
+	go func() {
+		for lines.Scan() { // keep the pipe from filling up
+		}
+	}()
+}
+
+func stop(tb testing.TB, cmd *exec.Cmd) {
+	require.NoError(tb, cmd.Process.Signal(syscall.SIGTERM))
+	require.NoError(tb, cmd.Wait())
 }
