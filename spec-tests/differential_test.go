@@ -197,6 +197,7 @@ func (g *guest) send(c []byte) []byte {
 func (g *guest) cutPowerDuring(c []byte) {
 	_, err := g.run.Message(vm.GateAPDU, 0, 0x10, c)
 	require.NoError(g.t, err)
+	g.nvm.stored = g.nvm.before // the commit that ends the call does not happen
 	g.powerOn()
 }
 
@@ -214,8 +215,9 @@ func (g *guest) advance(d time.Duration) {
 	g.now = end
 }
 
-// memory is a vm.NVM without quota. The transaction is a copy of everything.
-type memory struct{ stored, open map[string][]byte }
+// memory is a vm.NVM without quota. The transaction is a copy of everything;
+// before is what was stored before the last Commit.
+type memory struct{ stored, open, before map[string][]byte }
 
 func (m *memory) now() map[string][]byte {
 	if m.open == nil {
@@ -272,6 +274,7 @@ func (m *memory) Next(key []byte) ([]byte, bool) {
 }
 
 func (m *memory) Commit() error {
+	m.before = m.stored
 	if m.open != nil {
 		m.stored, m.open = m.open, nil
 	}

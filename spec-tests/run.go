@@ -58,7 +58,7 @@ const SchemaVersion = 1
 func (r *Report) OK() bool { return r.Counts[Fail] == 0 }
 
 // Select gives the suites with the names, all when there is none; a name may be
-// a beginning.
+// a beginning, and underscores do not matter.
 func Select(suites []*Suite, names []string) ([]*Suite, error) {
 	if len(names) == 0 {
 		return suites, nil
@@ -67,7 +67,7 @@ func Select(suites []*Suite, names []string) ([]*Suite, error) {
 	for _, n := range names {
 		found := false
 		for _, s := range suites {
-			if strings.HasPrefix(s.Name, n) {
+			if strings.HasPrefix(bare(s.Name), bare(n)) {
 				found = true
 				if !slices.Contains(out, s) {
 					out = append(out, s)
@@ -84,6 +84,8 @@ func Select(suites []*Suite, names []string) ([]*Suite, error) {
 	}
 	return out, nil
 }
+
+func bare(name string) string { return strings.ReplaceAll(name, "_", "") }
 
 // Run plays the suites on t, one case after the other; progress, if it is not
 // nil, is called after each. The error is ctx's: the report holds what was
