@@ -153,12 +153,18 @@ func (i *Instance) result(stack []uint64, name string, n int, err error) {
 	}
 }
 
+// traceHost tells about a host call: what it was about and what came of it. The
+// bytes themselves stay out of the trace: keys of the bundle are among them.
 func (i *Instance) traceHost(name string, n int, err error) {
 	e := trace.Event{Layer: trace.Host, Name: name, Where: i.module.name, Note: fmt.Sprintf("= %d", n)}
 	if err != nil {
 		e.Note = err.Error()
 	}
+	if i.subject != nil {
+		e.Note = fmt.Sprintf("%q, %d bytes %s", i.subject, i.moved, e.Note)
+	}
 	i.env.Trace.Emit(e)
+	i.subject = nil
 }
 
 func getTime(i *Instance, stack []uint64) {
@@ -195,6 +201,7 @@ func nvmGet(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
+	i.subject, i.moved = key, len(buf)
 	val, ok := i.env.NVM.Get(key)
 	if !ok {
 		i.result(stack, name, 0, vpp.EUnknownID)
@@ -214,6 +221,7 @@ func nvmPut(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
+	i.subject, i.moved = key, len(val)
 	i.result(stack, name, 0, i.env.NVM.Put(key, val))
 }
 
@@ -225,6 +233,7 @@ func nvmWrite(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
+	i.subject, i.moved = key, len(val)
 	i.result(stack, name, 0, i.env.NVM.WriteAt(key, int(off), val))
 }
 
@@ -235,6 +244,7 @@ func nvmDelete(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
+	i.subject, i.moved = key, 0
 	i.result(stack, name, 0, i.env.NVM.Delete(key))
 }
 

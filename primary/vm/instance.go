@@ -58,7 +58,9 @@ type Instance struct {
 	stack          [4]uint64
 	fault          *Fault
 	lastError      vpp.Errno
-	logged         int // bytes in this call
+	subject        []byte // what a host call is about, for the trace
+	moved          int    // and how many bytes of it
+	logged         int    // bytes in this call
 	stdout, stderr stdio
 	said           string // first line on standard error in this call
 	watch          watchdog
