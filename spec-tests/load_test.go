@@ -110,14 +110,9 @@ func TestSuites(t *testing.T) {
 }
 
 func FuzzParse(f *testing.F) {
-	names, err := embedded.ReadDir("suites")
-	require.NoError(f, err)
-	for _, n := range names {
-		b, err := embedded.ReadFile("suites/" + n.Name())
-		require.NoError(f, err)
-		f.Add(b)
-	}
 	f.Add([]byte(head + "  - {id: a, clause: \"1\", title: t, steps: [{send: \"00{a:lv}{b:3}\", expect: \"??<3>*\", sw: \"61??|9000\", save: {v: \"1:2\"}}]}"))
+	f.Add([]byte(head + "  - {id: a, clause: \"1\", title: t, persona: {/a/b: [x]}, given: [], steps: [{reset: warm, check: [atr, tlv 62/83 3F00]}], finally: [{check: auc +1 next}]}"))
+	f.Add([]byte(strings.Replace(head, "cases:", "sequences: {s: [{send: \"00\"}]}\ncases:", 1) + "  - {id: a, clause: \"2\", title: t, given: s, steps: [{use: s}]}"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		s, err := Parse("x.yaml", b)
 		if err != nil {
