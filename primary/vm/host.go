@@ -153,6 +153,13 @@ func (i *Instance) result(stack []uint64, name string, n int, err error) {
 	}
 }
 
+// about notes for the trace what a host call is about.
+func (i *Instance) about(key []byte, bytes int) {
+	if i.env.Trace.On() {
+		i.subject, i.moved = key, bytes
+	}
+}
+
 // traceHost tells about a host call: what it was about and what came of it. The
 // bytes themselves stay out of the trace: keys of the bundle are among them.
 func (i *Instance) traceHost(name string, n int, err error) {
@@ -201,7 +208,7 @@ func nvmGet(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
-	i.subject, i.moved = key, len(buf)
+	i.about(key, len(buf))
 	val, ok := i.env.NVM.Get(key)
 	if !ok {
 		i.result(stack, name, 0, vpp.EUnknownID)
@@ -221,7 +228,7 @@ func nvmPut(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
-	i.subject, i.moved = key, len(val)
+	i.about(key, len(val))
 	i.result(stack, name, 0, i.env.NVM.Put(key, val))
 }
 
@@ -233,7 +240,7 @@ func nvmWrite(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
-	i.subject, i.moved = key, len(val)
+	i.about(key, len(val))
 	i.result(stack, name, 0, i.env.NVM.WriteAt(key, int(off), val))
 }
 
@@ -244,7 +251,7 @@ func nvmDelete(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, vpp.EIllegalParameter)
 		return
 	}
-	i.subject, i.moved = key, 0
+	i.about(key, 0)
 	i.result(stack, name, 0, i.env.NVM.Delete(key))
 }
 
