@@ -16,9 +16,8 @@ func newBundle() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bundle",
 		Short: "List, install and switch bundles; build one",
-		Args:  cobra.NoArgs,
 	}
-	cmd.AddCommand(newBundleList(), newBundleInstall(), newBundlePack(),
+	group(cmd, newBundleList(), newBundleInstall(), newBundlePack(),
 		newLifecycle("enable", "enabled", "Let a bundle become active"),
 		newLifecycle("disable", "disabled", "Keep a bundle from becoming active"),
 		newLifecycle("activate", "active", "Make a bundle the active one"),

@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	case errors.As(err, new(silentError)):
 		return exitFailed
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		complain(stderr, errors.New("interrupted"))
+		return exitFailed
 	case !started || errors.As(err, &wrong):
 		complain(stderr, err)
 		return exitUsage
@@ -99,13 +102,33 @@ many are installed, one is active, and unmodified clients talk to it.
   sspemu doctor                   what is missing for PC/SC, and how to get it`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		Args:              cobra.NoArgs,
 		PersistentPreRunE: func(*cobra.Command, []string) error { *started = true; return nil },
 	}
-	root.AddCommand(
+	group(root,
 		newServe(), newAPDU(), newBundle(), newWait(), newDoctor(),
 		newProfile(), newConform(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%s: %w (%s --help lists the flags)", cmd.Name(), err, cmd.CommandPath())
+	})
 	return root
+}
+
+// group makes cmd a command that only has subcommands.
+func group(cmd *cobra.Command, subs ...*cobra.Command) {
+	cmd.AddCommand(subs...)
+	cmd.Args = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return nil
+		}
+		hint := cmd.CommandPath() + " --help lists the commands"
+		if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+			hint = "did you mean " + strings.Join(near, " or ") + "?"
+		}
+		_, path, _ := strings.Cut(cmd.CommandPath()+" "+args[0], " ")
+		return fmt.Errorf("%s: there is no such command (%s)", path, hint)
+	}
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	cmd.SuggestionsMinimumDistance = 2
 }

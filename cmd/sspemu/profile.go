@@ -18,8 +18,8 @@ func newProfile() *cobra.Command {
 		Use:   "profile",
 		Short: "Print the SCL profile with source and confidence of every entry",
 		Long: `Prints the numbers of the SSP Common Layer: identifiers of gates, instructions,
-header widths. Each has its source and how surely it is known (verified, inferred,
-from-memory, chosen). serve --scl-profile FILE replaces them.`,
+header widths. Each has its source and a confidence (verified, inferred, from-memory
+or chosen). serve --scl-profile FILE replaces them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			p := scl.DefaultProfile()

@@ -89,6 +89,9 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 	}
 	e, err := startEmulator(ctx, s.settings, cmd.Flags(), s.out, cmd.ErrOrStderr())
 	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to end before it was ready
+		}
 		return err
 	}
 	defer func() { err = errors.Join(err, e.Close()) }()
@@ -294,6 +297,7 @@ func (s *server) suggestions(st console.Status, list []console.Bundle) []string 
 	for _, b := range list {
 		if b.State == "enabled" {
 			other = b.Name
+			break
 		}
 	}
 	return []string{
