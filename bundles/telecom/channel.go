@@ -8,7 +8,7 @@ import (
 // manageChannel is MANAGE CHANNEL (ETSI TS 102 221 11.1.17). The card assigns
 // the number: 1 to 3 first, then 4 to 19 if the terminal said that it supports
 // them. A channel that is opened from another than the basic one begins where
-// that one is (8.8).
+// that one is (8.7).
 func (c *Card) manageChannel(ch *channel, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	n := int(cmd.P2)
 	if cmd.P1 != channelOpen {

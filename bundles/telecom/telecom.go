@@ -43,7 +43,7 @@ type Card struct {
 	auth     aka
 }
 
-// channel is one logical channel (ETSI TS 102 221 8.8).
+// channel is one logical channel (ETSI TS 102 221 8.7).
 type channel struct {
 	open   bool
 	number int
