@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 )
 
 // deadlineGlobal is the name under which an instrumented module exports the
@@ -106,7 +107,9 @@ const (
 	secGlobal    = 6
 	secExport    = 7
 	secStart     = 8
+	secElement   = 9
 	secCode      = 10
+	secData      = 11
 	secDataCount = 12
 )
 
@@ -147,20 +150,41 @@ func (w *rewriter) section(id byte, body []byte) error {
 	switch id {
 	case secStart:
 		return errors.New("a start function runs outside of any budget; export _initialize instead")
-	case secImport:
-		if err := w.imports(r); err != nil {
-			return err
-		}
-	case secMemory:
-		w.hasMemory = r.u32() > 0
 	case secTable:
 		tables, err := clampTables(r)
 		if err != nil {
 			return err
 		}
 		body = tables
-	case secType, secFunction, secGlobal, secExport, secCode:
-		return w.grow(id, r)
+	case secType:
+		readTypes(r)
+	case secImport:
+		w.functions = readImports(r)
+	case secFunction:
+		readFunctions(r)
+	case secMemory:
+		w.hasMemory = readMemories(r) > 0
+	case secGlobal:
+		readGlobals(r)
+	case secExport:
+		readExports(r)
+	case secElement:
+		readElements(r)
+	case secData:
+		readData(r)
+	case secDataCount:
+		r.u32()
+	default: // code is read as it is rewritten
+		r.off = len(r.b)
+	}
+	if r.off < len(r.b) {
+		r.fail("%d bytes too many", len(r.b)-r.off)
+	}
+	if r.err != nil {
+		return r.err
+	}
+	if slices.Contains(grown[:], id) {
+		return w.grow(id, &reader{b: body})
 	}
 	w.out = binary.AppendUvarint(append(w.out, id), uint64(len(body)))
 	w.out = append(w.out, body...)
@@ -170,7 +194,7 @@ func (w *rewriter) section(id byte, body []byte) error {
 // grow writes a section that is a vector, with what is ours behind it.
 func (w *rewriter) grow(id byte, r *reader) error {
 	w.done++
-	n := r.u32()
+	n := r.vector()
 	if r.err != nil {
 		return r.err
 	}
@@ -213,43 +237,6 @@ func (w *rewriter) grow(id byte, r *reader) error {
 	}
 	w.out[start-1] &= 0x7F
 	return nil
-}
-
-// imports reads an import section (5.5.5): the ABI has nothing but functions to
-// offer.
-func (w *rewriter) imports(r *reader) error {
-	n := r.u32()
-	w.functions = n
-	for ; n > 0 && r.err == nil; n-- {
-		mod, name := r.bytes(r.u32()), r.bytes(r.u32())
-		if kind := r.byte(); kind != 0 && r.err == nil {
-			return fmt.Errorf("it imports %.64q from %.64q, which is not a function", name, mod)
-		}
-		r.u32()
-	}
-	return r.err
-}
-
-// clampTables gives every table (5.5.7) a maximum.
-func clampTables(r *reader) ([]byte, error) {
-	n := r.u32()
-	if n > maxTables {
-		return nil, fmt.Errorf("%d tables, %d at most", n, maxTables)
-	}
-	out := binary.AppendUvarint(nil, uint64(n))
-	for ; n > 0 && r.err == nil; n-- {
-		kind, flags := r.byte(), r.byte()
-		least, most := r.u32(), uint32(maxTableEntries)
-		if flags&1 != 0 {
-			most = min(r.u32(), most)
-		}
-		if r.err == nil && (flags > 1 || least > maxTableEntries) {
-			return nil, fmt.Errorf("a table of %d elements, limits %#x; %d at most", least, flags, maxTableEntries)
-		}
-		out = binary.AppendUvarint(append(out, kind, 1), uint64(least))
-		out = binary.AppendUvarint(out, uint64(most))
-	}
-	return out, r.err
 }
 
 // charge takes n steps off.
@@ -316,7 +303,10 @@ func (w *rewriter) code(r *reader, n uint32) error {
 		}
 		w.out = append(w.out, body[from:]...)
 	}
-	return nil
+	if r.off < len(r.b) {
+		r.fail("%d bytes too many", len(r.b)-r.off)
+	}
+	return r.err
 }
 
 // mark is a place in a function body where something is inserted.
@@ -336,9 +326,9 @@ const (
 func walk(body []byte, marks []mark) ([]mark, error) {
 	r := &reader{b: body}
 	locals := uint64(0)
-	for n := r.u32(); n > 0 && r.err == nil; n-- {
+	for n := r.vector(); n > 0 && r.err == nil; n-- {
 		locals += uint64(r.u32())
-		r.byte()
+		r.valueType(r.byte())
 	}
 	if locals > maxLocals {
 		r.fail("%d locals, %d at most", locals, maxLocals)
@@ -355,7 +345,11 @@ func walk(body []byte, marks []mark) ([]mark, error) {
 			r.leb()
 			straight = straight && op != opCallIndirect
 		case 1:
-			r.leb()
+			if op >= opBlock && op <= opIf {
+				r.blockType()
+			} else {
+				r.leb()
+			}
 			switch op {
 			case opLoop:
 				if straight {

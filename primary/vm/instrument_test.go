@@ -3,7 +3,7 @@ package vm
 import (
 	"bytes"
 	"context"
-	"errors"
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,23 +82,91 @@ func TestInstrumentKeepsMeaning(t *testing.T) {
 	}
 }
 
+// module is the head of a module and sections: number, content, ...
+func module(sections ...any) []byte {
+	b := []byte("\x00asm\x01\x00\x00\x00")
+	for i := 0; i < len(sections); i += 2 {
+		body := sections[i+1].([]byte)
+		b = binary.AppendUvarint(append(b, byte(sections[i].(int))), uint64(len(body)))
+		b = append(b, body...)
+	}
+	return b
+}
+
+// TestInstrumentRefuses what could cost the platform memory or time, and what it
+// would read wrongly, with the place.
+func TestInstrumentRefuses(t *testing.T) {
+	types, function := []byte{1, 0x60, 0, 0}, []byte{1, 0}
+	code := func(b ...byte) []byte {
+		return append([]byte{1, byte(len(b))}, b...)
+	}
+	for _, tc := range []struct {
+		name string
+		wasm []byte
+		say  string
+	}{
+		{"4 billion locals", module(1, types, 3, function, 10, code(1, 0xFF, 0xFF, 0xFF, 0xFF, 0x0F, 0x7F, 0x0B)), "4294967295 locals, 50000 at most"},
+		{"a large table", module(4, []byte{1, 0x70, 0, 0xFF, 0xFF, 0x7F}), "a table of 2097151 elements"},
+		{"many tables", module(4, []byte{17}), "17 tables, 16 at most"},
+		{"a start section", module(8, []byte{0}), "a start function"},
+		{"an imported memory", module(2, []byte{1, 1, 'm', 1, 'n', 2, 0, 1}), `imports "n" from "m", which is not a function`},
+		{"sections in another order", module(3, function, 1, types), "section 1 is unknown or out of order"},
+		{"a section twice", module(1, types, 1, types), "section 1 is unknown or out of order"},
+		{"a section of a proposal", module(13, []byte{0}), "section 13 is unknown or out of order"},
+		{"20 bytes with 110 million data segments", module(11, []byte{0xE3, 0xF2, 0xA1, 0x34, 0xDF, 0x34}), "109607267 elements do not fit in"},
+		{"a long function type", module(1, []byte{1, 0x60, 0xFF, 0xFF, 0xFF, 0x7F, 0}), "it ends too early"},
+		{"a long name", module(7, []byte{1, 0xFF, 0xFF, 0xFF, 0x7F}), "it ends too early"},
+		{"a long element segment", module(9, []byte{1, 0, 0x41, 0, 0x0B, 0xFF, 0xFF, 0xFF, 0x7F}), "elements do not fit in"},
+		{"a long data segment", module(11, []byte{1, 0, 0x41, 0, 0x0B, 0xFF, 0xFF, 0xFF, 0x7F}), "it ends too early"},
+		{"an unknown opcode", module(1, types, 3, function, 10, code(0, 0x06, 0x0B)), "function body 0: at byte 2: opcode 06 is unknown"},
+		{"an unknown bulk opcode", module(1, types, 3, function, 10, code(0, 0xFC, 18, 0x0B)), "opcode FC 18 is unknown"},
+		{"an unknown vector opcode", module(1, types, 3, function, 10, code(0, 0xFD, 0x80, 2, 0x0B)), "opcode FD 256 is unknown"},
+		{"a typed reference as block type", module(1, types, 3, function, 10, code(0, 0x02, 0x64, 0x03, 0x40, 0x0B)), "type 64 is unknown"},
+		{"the same, longer", module(1, types, 3, function, 10, code(0, 0x02, 0xE4, 0x7F, 0x03, 0x40, 0x0B)), "a block type is negative"},
+		{"an operand cut off", module(1, types, 3, function, 10, code(0, 0x41, 0x80)), "it ends too early"},
+		{"a body that is longer than the section", module(10, []byte{1, 9, 0}), "it ends too early"},
+	} {
+		for _, interpreted := range []bool{false, true} {
+			_, err := instrument(tc.wasm, interpreted)
+			require.ErrorContains(t, err, tc.say, tc.name)
+			require.ErrorIs(t, err, errWasm, tc.name)
+		}
+	}
+	out, err := instrument(module(4, []byte{1, 0x70, 0, 2}), false)
+	require.NoError(t, err)
+	require.Contains(t, string(out), "\x70\x01\x02\x80\x80\x04", "a table without a maximum gets one")
+}
+
 // FuzzInstrument: any bytes are refused with errWasm or become a module that is
-// still understood, and instrumenting does not change its input.
+// still understood; what wazero took before it takes afterwards.
 func FuzzInstrument(f *testing.F) {
-	head := []byte("\x00asm\x01\x00\x00\x00")
-	f.Add(head)
-	f.Add(append(bytes.Clone(head), 1, 4, 1, 0x60, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 0x03, 0x40, 0x0C, 0, 0x0B, 0x0B))
-	f.Add(append(bytes.Clone(head), 6, 6, 1, 0x7F, 1, 0x41, 0, 0x0B, 7, 5, 1, 1, 'g', 3, 0))
-	f.Add(append(bytes.Clone(head), 2, 8, 1, 1, 'm', 1, 'g', 3, 0x7F, 1))
+	types, function := []byte{1, 0x60, 0, 0}, []byte{1, 0}
+	f.Add(module())
+	f.Add(module(1, types, 3, function, 10, []byte{1, 7, 0, 0x03, 0x40, 0x0C, 0, 0x0B, 0x0B}))
+	f.Add(module(6, []byte{1, 0x7F, 1, 0x41, 0, 0x0B}, 7, []byte{1, 1, 'g', 3, 0}))
+	f.Add(module(4, []byte{1, 0x70, 0, 2}, 5, []byte{1, 0, 1}))
+	ctx := context.Background()
+	r := wazero.NewRuntimeWithConfig(ctx, wazero.NewRuntimeConfigInterpreter())
+	f.Cleanup(func() { _ = r.Close(ctx) })
 	f.Fuzz(func(t *testing.T, b []byte) {
 		was := bytes.Clone(b)
-		out, err := instrument(b, false)
-		require.Equal(t, was, b)
-		if err != nil {
-			require.True(t, errors.Is(err, errWasm), err)
-			return
+		for _, interpreted := range []bool{false, true} {
+			out, err := instrument(b, interpreted)
+			require.Equal(t, was, b)
+			if err != nil {
+				require.ErrorIs(t, err, errWasm)
+				return
+			}
+			_, err = instrument(out, interpreted)
+			require.NoError(t, err)
+			c, err := r.CompileModule(ctx, b)
+			if err != nil || c.ExportedFunctions()[deadlineGlobal] != nil {
+				continue
+			}
+			require.NoError(t, c.Close(ctx))
+			c, err = r.CompileModule(ctx, out)
+			require.NoError(t, err)
+			require.NoError(t, c.Close(ctx))
 		}
-		_, err = instrument(out, false)
-		require.NoError(t, err)
 	})
 }

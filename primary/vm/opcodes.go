@@ -6,6 +6,7 @@ import "fmt"
 // (WebAssembly core specification 2.0, 5.4).
 const (
 	opUnreachable  = 0x00
+	opBlock        = 0x02
 	opLoop         = 0x03
 	opIf           = 0x04
 	opElse         = 0x05
@@ -26,10 +27,20 @@ const (
 	opF64Const     = 0x44
 	opI32LeS       = 0x4C
 	opI32Sub       = 0x6B
+	opRefNull      = 0xD0
 	opMisc         = 0xFC // saturating truncation, bulk memory, tables
 	opSIMD         = 0xFD
 
 	blockVoid = 0x40 // block type without parameters and results
+)
+
+// Value types (5.3.1 to 5.3.4). Others, of proposals, are longer than a byte and
+// would be read wrongly.
+const (
+	typeExtern  = 0x6F
+	typeFunc    = 0x70
+	typeVector  = 0x7B
+	typeInteger = 0x7F
 )
 
 // special marks an opcode for reader.special.
@@ -44,7 +55,7 @@ var operands = func() (n [256]byte) {
 	}
 	set(0x00, 0xFF, special)
 	set(0x00, 0x01, 0) // unreachable, nop
-	set(0x02, 0x04, 1) // block, loop, if: type as s33
+	set(0x02, 0x04, 1) // block, loop, if: type as s33, see reader.blockType
 	set(0x05, 0x05, 0) // else
 	set(0x0B, 0x0B, 0) // end
 	set(0x0C, 0x0D, 1) // br, br_if
@@ -57,7 +68,6 @@ var operands = func() (n [256]byte) {
 	set(0x3F, 0x40, 1) // memory.size, memory.grow
 	set(0x41, 0x42, 1) // i32.const, i64.const
 	set(0x45, 0xC4, 0) // numeric
-	set(0xD0, 0xD0, 1) // ref.null
 	set(0xD1, 0xD1, 0) // ref.is_null
 	set(0xD2, 0xD2, 1) // ref.func
 	return n
@@ -73,7 +83,11 @@ func (r *reader) special(op byte) (bulk bool) {
 		}
 		r.u32()
 	case opSelectT:
-		r.bytes(r.u32())
+		for _, t := range r.bytes(r.u32()) {
+			r.valueType(t)
+		}
+	case opRefNull:
+		r.valueType(r.byte())
 	case opF32Const:
 		r.bytes(4)
 	case opF64Const:
@@ -112,6 +126,28 @@ func (r *reader) special(op byte) (bulk bool) {
 		r.fail("opcode %02X is unknown", op)
 	}
 	return bulk
+}
+
+// valueType refuses what is no value type.
+func (r *reader) valueType(t byte) {
+	if t != typeExtern && t != typeFunc && (t < typeVector || t > typeInteger) {
+		r.fail("type %02X is unknown", t)
+	}
+}
+
+// blockType skips a block type: nothing, a value type or the index of a function
+// type, which is not negative.
+func (r *reader) blockType() {
+	t := r.byte()
+	switch {
+	case t >= 0x80:
+		r.leb()
+		if r.off <= len(r.b) && r.b[r.off-1]&0x40 != 0 {
+			r.fail("a block type is negative")
+		}
+	case t > blockVoid:
+		r.valueType(t)
+	}
 }
 
 // reader reads a binary module; after the first error it reads nothing.
