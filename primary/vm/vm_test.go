@@ -476,6 +476,21 @@ func TestNotABundle(t *testing.T) {
 	})
 }
 
+// TestAllocatesNothing: a message, what the bundle asks meanwhile, the answer.
+func TestAllocatesNothing(t *testing.T) {
+	e, err := vm.New(vm.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	var s seen
+	i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, s.env())
+	require.NoError(t, s.nvm.Put([]byte("k"), make([]byte, 16)))
+	require.NoError(t, s.nvm.Commit())
+	for _, in := range []string{"u", "echo", "g", "G", "r", "T", "c", "R"} {
+		msg := []byte(in)
+		require.Zero(t, testing.AllocsPerRun(100, func() { _, _ = i.Message(vm.GateAPDU, 0, 0, msg) }), in)
+	}
+}
+
 // TestCompileOnce: many callers, one Module.
 func TestCompileOnce(t *testing.T) {
 	e, err := vm.New(vm.Config{})
