@@ -2,11 +2,14 @@ package spectests
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sspemu/sspemu/transport"
 )
 
 // Outcome of a case.
@@ -139,6 +142,10 @@ func runCase(ctx context.Context, t *Target, c *Case) Result {
 	}
 	err := d.play(c)
 	r.Duration = time.Since(start)
+	if errors.Is(err, transport.ErrTooShort) || errors.Is(err, transport.ErrTooLong) {
+		r.Outcome, r.Reason = NotCovered, "the link cannot carry a command of that length"
+		return r
+	}
 	if err != nil {
 		d.add(Line{Kind: "problem", Words: err.Error()})
 		r.Outcome, r.Reason, r.Dialogue = Fail, err.Error()+" ("+d.where+")", d.lines

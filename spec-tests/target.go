@@ -2,6 +2,8 @@ package spectests
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
@@ -93,9 +95,25 @@ func FromClient(c *terminal.Client) Terminal { return client{c} }
 
 type client struct{ *terminal.Client }
 
+// back is how long a card that has gone may take to come back: a case before may
+// have made the reader lose it.
+const back = 5 * time.Second
+
 func (c client) Reset(ctx context.Context, cold bool) ([]byte, error) {
-	if cold {
-		return c.PowerOn(ctx)
+	if !cold {
+		return c.Client.Reset(ctx)
 	}
-	return c.Client.Reset(ctx)
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for end := time.Now().Add(back); ; {
+		atr, err := c.PowerOn(ctx)
+		if !errors.Is(err, terminal.ErrNoCard) && !errors.Is(err, terminal.ErrRemoved) || time.Now().After(end) {
+			return atr, err
+		}
+		select {
+		case <-again.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }

@@ -78,8 +78,9 @@ type pcscSession struct {
 // String implements transport.Link.
 func (l *pcsc) String() string { return l.url.String() }
 
-// Limits implements transport.Limiter.
-func (l *pcsc) Limits() (min, max int) { return 1, maxExtended }
+// Limits implements transport.Limiter. One byte is no command to any reader; the
+// virtual one takes it for a control of its own and loses the card.
+func (l *pcsc) Limits() (min, max int) { return 2, maxExtended }
 
 // Open implements transport.Link. There must be a card in the reader.
 func (l *pcsc) Open(ctx context.Context, r transport.Receiver) error {
