@@ -48,7 +48,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return nil, nil, err
 	}
 	var closers []func() error
-	close = func() error {
+	end := func() error {
 		var err error
 		for i := len(closers) - 1; i >= 0; i-- {
 			err = errors.Join(err, closers[i]())
@@ -57,7 +57,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, close())
+			err = errors.Join(err, end())
 		}
 	}()
 	state := nvm.OpenMemory(nvm.Options{})
@@ -106,7 +106,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		with.Persona, with.Spare = p, nil
 		return with.Target(ctx)
 	}
-	return t, close, nil
+	return t, end, nil
 }
 
 // OfPlatform makes a Platform for the cases of p; spare is the package that they
