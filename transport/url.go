@@ -99,10 +99,10 @@ func Parse(s string) (URL, error) {
 		}
 		k, v, _ := strings.Cut(kv, "=")
 		if v, err = url.QueryUnescape(v); err != nil {
-			return u, u.Errorf("parameter %s: %w", k, err)
+			return u, u.Errorf("parameter %q: %w", k, err)
 		}
 		if _, twice := u.Params[k]; twice {
-			return u, u.Errorf("parameter %s is given twice", k)
+			return u, u.Errorf("parameter %q is given twice", k)
 		}
 		if u.Params == nil {
 			u.Params = map[string]string{}
