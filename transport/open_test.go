@@ -62,6 +62,7 @@ func TestOpenSaysWhatIsWrong(t *testing.T) {
 		{"echo:100%", `link "echo:100%": invalid URL escape "%" (write %25 for '%')`},
 		{"echo:?speed=9", `link "echo:?speed=9": unknown parameter "speed" (echo: takes depth, way)`},
 		{"echo:?way=up", `link "echo:?way=up": way=up is not known (use one of in, out)`},
+		{"echo:\n", `link "echo:\n": byte 6 is a control character`},
 		{"echo:?way=in&way=in", `link "echo:?way=in&way=in": parameter "way" is given twice`},
 		{"echo:?way=%zz", `link "echo:?way=%zz": parameter "way": invalid URL escape "%zz"`},
 	} {

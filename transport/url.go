@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // URL is the parsed address of a link:
@@ -73,6 +74,9 @@ func (u URL) OneOf(param string, values ...string) (string, error) {
 // Parse reads a link URL. It knows the form, not the schemes: see Open.
 func Parse(s string) (URL, error) {
 	u := URL{raw: s, Port: -1}
+	if i := strings.IndexFunc(s, unicode.IsControl); i >= 0 {
+		return u, u.Errorf("byte %d is a control character", i+1)
+	}
 	scheme, rest, ok := strings.Cut(s, ":")
 	if !ok || scheme == "" {
 		return u, u.Errorf("there is no scheme (a link looks like vpcd://127.0.0.1:35963 or pcsc:READER)")
