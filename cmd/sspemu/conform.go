@@ -78,8 +78,11 @@ func (c *conformance) run(cmd *cobra.Command) (err error) {
 	if err := c.write(cmd.OutOrStdout(), report); err != nil {
 		return err
 	}
-	if !report.OK() {
-		return fmt.Errorf("conformance: %d cases failed on %s", report.Counts[spectests.Fail], report.Target)
+	switch n := report.Counts; {
+	case !report.OK():
+		return fmt.Errorf("conformance: %d cases failed on %s", n[spectests.Fail], report.Target)
+	case n[spectests.Pass]+n[spectests.Provisional] == 0:
+		return fmt.Errorf("conformance: no case could be played on %s (--persona FILE tells its keys and PINs)", report.Target)
 	}
 	return nil
 }

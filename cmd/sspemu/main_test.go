@@ -2,10 +2,11 @@ package main
 
 import (
 	"encoding/hex"
-	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -60,13 +61,16 @@ func scripts(t *testing.T, dir string) {
 	})
 }
 
-// freePort sets variables to ports that are free: freeport NAME...
-func freePort(ts *testscript.TestScript, neg bool, names []string) {
-	for _, name := range names {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		ts.Check(err)
-		defer l.Close()
-		ts.Setenv(name, fmt.Sprint(l.Addr().(*net.TCPAddr).Port))
+// freePort sets a variable to a port that is free, below those that the system
+// gives to outgoing connections: freeport NAME.
+func freePort(ts *testscript.TestScript, neg bool, args []string) {
+	for {
+		port := strconv.Itoa(20000 + rand.IntN(10000))
+		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
+			ts.Check(l.Close())
+			ts.Setenv(args[0], port)
+			return
+		}
 	}
 }
 
