@@ -241,7 +241,8 @@ func TestManyTerminals(t *testing.T) {
 				capdu, dst := []byte{0, 0xA4, byte(i), byte(j)}, make([]byte, 0, 16)
 				want := append(bytes.Clone(capdu), 0x90, 0x00)
 				answered := 0
-				for range 300 {
+				// On a busy machine the cards may change all through the first 300.
+				for n := 0; n < 300 || answered == 0 && n < 100_000; n++ {
 					r, err := c.Transmit(t.Context(), capdu, dst)
 					switch {
 					case err == nil && bytes.Equal(r, want):
