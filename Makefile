@@ -3,12 +3,15 @@
 # make help   the other targets
 
 SHELL := /bin/bash
+.SHELLFLAGS := -o pipefail -c
 GO ?= go
 FUZZTIME ?= 30s
 
 BIN := bin/sspemu
 DIST := bundles/dist
-GO_SOURCES := $(shell find . -name '*.go' -not -name '*_test.go' -not -path './bin/*') go.mod go.sum
+# What goes into the binary besides the bundles.
+SOURCES := $(shell find bundles/*.go cmd internal primary scl spec-tests transport bundles/telecom bundles/sdk -type f \
+  -not -name '*_test.go' -not -path '*/testdata/*') go.mod go.sum
 
 # The bundles: name and directory. Those in C need clang and wasm-ld; without
 # them they are left out of the binary.
@@ -21,7 +24,7 @@ BUNDLES += example-c
 endif
 PACKAGES := $(BUNDLES:%=$(DIST)/%.spb.gz)
 
-.PHONY: help build bundles run test race lint fuzz bench clients clean tools
+.PHONY: help build bundles run test lint fuzz bench clean tools tools-go
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -47,7 +50,7 @@ $(DIST)/$(1).spb.gz: $(call guest_sources,$(1)) go.mod | tools-go
 endef
 $(foreach b,$(BUNDLES),$(eval $(call package,$(b))))
 
-$(BIN): $(GO_SOURCES) $(PACKAGES)
+$(BIN): $(SOURCES) $(PACKAGES)
 	@echo '  sspemu'
 	@CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w' -o $@ ./cmd/sspemu
 
@@ -65,11 +68,8 @@ lint:
 
 # Every fuzz target there is, two at a time.
 fuzz:
-	@for p in $$($(GO) list ./...); do \
-	  for f in $$(grep -shoE '^func Fuzz[A-Za-z0-9_]+' $$($(GO) list -f '{{$$d := .Dir}}{{range .TestGoFiles}}{{$$d}}/{{.}} {{end}}{{range .XTestGoFiles}}{{$$d}}/{{.}} {{end}}' $$p) /dev/null | sed 's/func //'); do \
-	    echo "$$p $$f"; \
-	  done; \
-	done | xargs -P 2 -L 1 ./.ci/fuzz $(FUZZTIME)
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[n++]=$$1} /^ok/ {for (i=0; i<n; i++) print $$2, f[i]; n=0}' \
+	  | xargs -P 2 -L 1 ./.ci/fuzz $(FUZZTIME)
 
 bench: build
 	@./.ci/bench
@@ -87,6 +87,5 @@ tools:
 	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard curl)"; exit 1; \
 	fi
 
-.PHONY: tools-go
 tools-go:
 	@command -v $(GO) >/dev/null || { echo 'sspemu needs Go 1.26 or later (https://go.dev/dl)'; exit 1; }
