@@ -32,13 +32,14 @@ type emulator struct {
 }
 
 // start runs everything until the test ends; nil where pcscd is not installed.
-func start(t *testing.T) *emulator {
+// parameters are those of the link, such as ?protocol=t0.
+func start(t *testing.T, parameters string) *emulator {
 	d := pcscdtest.Start(t)
 	if d == nil {
 		return nil
 	}
 	e := &emulator{t, sspemu(t), pcscdtest.FreeAddr(t)}
-	cmd := exec.Command(e.binary, "serve", "--state", t.TempDir(), "--link", d.URL, "--api", e.api, "--seed", "1")
+	cmd := exec.Command(e.binary, "serve", "--state", t.TempDir(), "--link", d.URL+parameters, "--api", e.api, "--seed", "1")
 	cmd.Stderr = os.Stderr
 	ready(t, cmd)
 	t.Cleanup(func() { stop(t, cmd) })
@@ -63,7 +64,7 @@ func (e *emulator) run(t *testing.T, name string, args ...string) string {
 }
 
 func TestRealClients(t *testing.T) {
-	e := start(t)
+	e := start(t, "")
 	if e == nil {
 		return
 	}
@@ -92,6 +93,17 @@ func TestRealClients(t *testing.T) {
 		out := e.run(t, python, filepath.Join("testdata", "card.py"))
 		require.True(t, strings.HasSuffix(strings.TrimSpace(out), "all good"), out)
 	})
+}
+
+// TestConform plays the conformance suites through the real reader, on a card that
+// answers as on T=0. What the reader itself cannot carry is iso_7816_4/longest.
+func TestConform(t *testing.T) {
+	e := start(t, "?protocol=t0")
+	if e == nil {
+		return
+	}
+	out := e.run(t, e.binary, "conform", "--link", "pcsc:"+pcscdtest.Reader+" 00 00", "--suite", "ts_102_221", "--suite", "ts_31_102", "--suite", "ts_35")
+	require.Regexp(t, `2\d\d pass, 0 fail`, out)
 }
 
 // sspemu is the binary under test.
