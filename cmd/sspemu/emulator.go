@@ -159,8 +159,9 @@ func builtins() (list []primary.Builtin) {
 		list = append(list, primary.Builtin{
 			Name:        name,
 			Fingerprint: bundles.Fingerprint(name),
-			Open:        func() ([]byte, error) { return bundles.Open(name) },
-			Enabled:     true,
+			// Unpacked once: a start on a new state reads each of them twice.
+			Open:    sync.OnceValues(func() ([]byte, error) { return bundles.Open(name) }),
+			Enabled: true,
 		})
 	}
 	return list
