@@ -21,6 +21,9 @@ import (
 	"github.com/sspemu/sspemu/internal/pcscdtest"
 )
 
+// binary is what is under test.
+const binary = "../../bin/sspemu"
+
 // python is Debian's, which has Debian's pyscard.
 const python = "/usr/bin/python3"
 
@@ -154,7 +157,7 @@ func TestAsInstalled(t *testing.T) {
 
 // sspemu is the binary under test.
 func sspemu(tb testing.TB) string {
-	path, err := filepath.Abs("../../bin/sspemu")
+	path, err := filepath.Abs(binary)
 	require.NoError(tb, err)
 	require.FileExists(tb, path, "run `make build` first")
 	return path
