@@ -27,7 +27,7 @@ import (
 // TestMain is the bare card when it is told to be one. Where the binary is not
 // built nothing runs, which CI does not put up with.
 func TestMain(m *testing.M) {
-	if _, err := os.Stat(binary); err != nil {
+	if _, err := os.Stat(built); err != nil {
 		fmt.Fprintf(os.Stderr, "spec-tests/clients: not run: %v (make build)\n", err)
 		if os.Getenv("CI") != "" {
 			os.Exit(1)

@@ -21,8 +21,8 @@ import (
 	"github.com/sspemu/sspemu/internal/pcscdtest"
 )
 
-// binary is what is under test.
-const binary = "../../bin/sspemu"
+// built is what is under test.
+const built = "../../bin/sspemu"
 
 // python is Debian's, which has Debian's pyscard.
 const python = "/usr/bin/python3"
@@ -157,7 +157,7 @@ func TestAsInstalled(t *testing.T) {
 
 // sspemu is the binary under test.
 func sspemu(tb testing.TB) string {
-	path, err := filepath.Abs(binary)
+	path, err := filepath.Abs(built)
 	require.NoError(tb, err)
 	require.FileExists(tb, path, "run `make build` first")
 	return path
