@@ -7,7 +7,6 @@ import (
 	"net"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/sspemu/sspemu/transport"
@@ -21,6 +20,7 @@ const (
 	retryMost  = 500 * time.Millisecond
 	// stall is how long a message that has begun may take to arrive, and twice
 	// that at most; a peer that announces more than it sends is cut off then.
+	// A read that brings nothing comes back after that time, too.
 	stall = 10 * time.Second
 	// lost is how long a peer may leave bytes or probes unacknowledged: a host
 	// that vanished without closing (a half-open connection) is noticed so.
@@ -116,7 +116,11 @@ func (v *vpcd) close(session chan struct{}) {
 // hangUp ends the connection, if there is one; v.mu is held.
 func (v *vpcd) hangUp() {
 	if v.conn != nil {
-		_ = v.conn.Close() // nothing is to be learnt from the error of a connection that is given up
+		// Nothing is to be learnt from the errors of a connection that is given up.
+		// Close alone would wait for a read that is under way.
+		_ = v.conn.CloseRead()
+		_ = v.conn.CloseWrite()
+		_ = v.conn.Close()
 		v.conn = nil
 	}
 }
@@ -146,27 +150,31 @@ func (v *vpcd) serve(ctx context.Context, c *net.TCPConn, each func(msg []byte))
 	// All of these are improvements; a system that has none of them still works.
 	_ = c.SetNoDelay(true)
 	_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: lost / 2, Interval: lost / 4, Count: 2})
-	raw, err := c.SyscallConn()
-	if err != nil {
-		return
+	if read, err := newSource(c); err == nil {
+		readMessages(ctx, read, each)
 	}
-	giveUp(raw, int(lost/time.Millisecond))
-	_ = c.SetReadDeadline(time.Now().Add(stall))
-	readMessages(ctx, c, raw, each)
 }
 
-// readMessages cuts what arrives on c into messages. It looks every stall
-// whether one message has been arriving all the time since it looked last, and
-// gives up then; a deadline for each message would cost more than the message.
-func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each func(msg []byte)) {
+// source is a Read that gives os.ErrDeadlineExceeded when nothing has come for the
+// time stall.
+type source func(p []byte) (n int, err error)
+
+// patient is the source that every connection has.
+func patient(c net.Conn) source {
+	return func(p []byte) (int, error) {
+		_ = c.SetReadDeadline(time.Now().Add(stall)) // fails on a closed connection only, as Read will
+		return c.Read(p)
+	}
+}
+
+// readMessages cuts what is read into messages. It gives up when a message takes
+// longer than stall to arrive.
+func readMessages(ctx context.Context, read source, each func(msg []byte)) {
 	buf := make([]byte, vpcdHeader+vpcdMax)
 	have := 0
-	stale := false // the message that is arriving was so when last looked
+	var begun time.Time // when the message that is arriving began to; zero when none is
 	for ctx.Err() == nil {
-		if raw != nil {
-			_ = raw.Control(quickACK) // fails on a closed connection only, as Read will
-		}
-		n, err := c.Read(buf[have:])
+		n, err := read(buf[have:])
 		have += n
 		done := 0
 		for ctx.Err() == nil {
@@ -175,18 +183,19 @@ func readMessages(ctx context.Context, c net.Conn, raw syscall.RawConn, each fun
 				break
 			}
 			done += n
-			stale = false
+			begun = time.Time{}
 			each(msg)
 		}
 		have = copy(buf, buf[done:have])
-		if err == nil {
-			continue
-		}
-		if !errors.Is(err, os.ErrDeadlineExceeded) || stale {
+		switch {
+		case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+			return
+		case have == 0:
+		case begun.IsZero():
+			begun = time.Now()
+		case time.Since(begun) >= stall:
 			return
 		}
-		stale = have > 0
-		_ = c.SetReadDeadline(time.Now().Add(stall)) // likewise
 	}
 }
 
