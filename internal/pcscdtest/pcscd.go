@@ -33,33 +33,14 @@ const Reader = "Test PCD"
 // Daemon is a pcscd of the test's own with a virtual reader.
 type Daemon struct {
 	URL  string // of the card's end of the first slot; the second has the next port
-	args []string
+	conf string
 	cmd  *exec.Cmd
 	log  bytes.Buffer
 }
 
-// Start runs pcscd in the foreground until the test ends, with a reader of its own.
-// It returns nil where it is not installed, which CI does not put up with.
+// Start runs pcscd in the foreground until the test ends. It returns nil where it
+// is not installed, which CI does not put up with.
 func Start(t testing.TB) *Daemon {
-	t.Helper()
-	return start(t, func() *Daemon {
-		addr := FreeAddr(t)
-		_, port, err := net.SplitHostPort(addr)
-		require.NoError(t, err)
-		conf := t.TempDir()
-		require.NoError(t, os.WriteFile(filepath.Join(conf, "vpcd"), fmt.Appendf(nil,
-			"FRIENDLYNAME %q\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n", Reader, port, driver, port), 0o644))
-		return &Daemon{URL: "vpcd://" + addr, args: []string{"--config", conf}}
-	})
-}
-
-// StartInstalled is Start with the readers that the packages of Debian configure.
-func StartInstalled(t testing.TB) *Daemon {
-	t.Helper()
-	return start(t, func() *Daemon { return &Daemon{URL: "vpcd://127.0.0.1:35963"} })
-}
-
-func start(t testing.TB, make func() *Daemon) *Daemon {
 	t.Helper()
 	_, err := exec.LookPath("pcscd")
 	if err == nil {
@@ -74,7 +55,13 @@ func start(t testing.TB, make func() *Daemon) *Daemon {
 	require.NoError(t, err)
 	t.Cleanup(func() { lock.Close() })
 	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
-	d := make()
+
+	addr := FreeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	d := &Daemon{URL: "vpcd://" + addr, conf: t.TempDir()}
+	require.NoError(t, os.WriteFile(filepath.Join(d.conf, "vpcd"), fmt.Appendf(nil,
+		"FRIENDLYNAME %q\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n", Reader, port, driver, port), 0o644))
 	t.Cleanup(func() {
 		d.Stop(t)
 		if t.Failed() {
@@ -88,7 +75,7 @@ func start(t testing.TB, make func() *Daemon) *Daemon {
 // Run starts the daemon again after Stop.
 func (d *Daemon) Run(t testing.TB) {
 	t.Helper()
-	d.cmd = exec.Command("pcscd", append([]string{"--foreground", "--info"}, d.args...)...)
+	d.cmd = exec.Command("pcscd", "--foreground", "--info", "--config", d.conf)
 	d.cmd.Stdout, d.cmd.Stderr = &d.log, &d.log
 	require.NoError(t, d.cmd.Start())
 	require.Eventually(t, func() bool {

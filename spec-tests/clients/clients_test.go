@@ -109,52 +109,6 @@ func TestConform(t *testing.T) {
 	require.Regexp(t, `2\d\d pass, 0 fail`, out)
 }
 
-// TestAsInstalled is what a person sees who has installed the packages and types
-// two commands; pcscd and the emulator may come and go.
-func TestAsInstalled(t *testing.T) {
-	d := pcscdtest.StartInstalled(t)
-	if d == nil {
-		return
-	}
-	home := t.TempDir()
-	t.Setenv("XDG_STATE_HOME", home)
-	t.Setenv("XDG_RUNTIME_DIR", home)
-	serve := func() *exec.Cmd {
-		cmd := exec.Command(sspemu(t), "serve", "--api", "127.0.0.1:0")
-		cmd.Stderr = os.Stderr
-		ready(t, cmd)
-		return cmd
-	}
-	cardComes := func() {
-		t.Helper()
-		require.Eventually(t, func() bool {
-			b, _ := exec.Command("opensc-tool", "--list-readers").CombinedOutput()
-			return regexp.MustCompile(`(?m)^\d+\s+Yes\s+Virtual PCD 00 00$`).Match(b)
-		}, 20*time.Second, 100*time.Millisecond, "a card should be in the reader")
-	}
-	e := &emulator{t: t, binary: sspemu(t)}
-	cmd := serve()
-	cardComes()
-	require.NotContains(t, e.run(t, e.binary, "doctor"), "missing")
-	fcp := e.run(t, "opensc-tool", "-s", "00A40004023F00")
-	require.Contains(t, fcp, "83 02 3F 00")
-
-	d.Stop(t)
-	require.Contains(t, e.run(t, e.binary, "apdu", "00A40004023F00"), "83 02 3F 00", "pcscd is gone, the card is not")
-	d.Run(t)
-	cardComes()
-	require.Equal(t, fcp, e.run(t, "opensc-tool", "-s", "00A40004023F00"))
-
-	stop(t, cmd)
-	cmd = serve()
-	cardComes()
-	require.Equal(t, fcp, e.run(t, "opensc-tool", "-s", "00A40004023F00"))
-	out := e.run(t, e.binary, "apdu", "--link", "pcsc:Virtual PCD 00 00", "--reset", "cold", "00A40004023F00")
-	require.Contains(t, out, "ATR 3B 9E 96 80")
-	require.Contains(t, out, "< 90 00  ok")
-	stop(t, cmd)
-}
-
 // sspemu is the binary under test.
 func sspemu(tb testing.TB) string {
 	path, err := filepath.Abs(built)
