@@ -23,6 +23,7 @@ type Host interface {
 	Random(p []byte)
 	Log(level int32, msg string)
 	Event(name string, data []byte)
+	Send(gate, pipe uint32, instruction byte, data []byte) int32
 }
 
 // native is held during a call into an App: the functions of this package
@@ -45,6 +46,9 @@ func hostNext(key string, buf []byte) int32           { return host.NVMNext(key,
 func hostRandom(p []byte)                             { host.Random(p) }
 func hostLog(level int32, msg string)                 { host.Log(level, msg) }
 func hostEvent(name string, data []byte)              { host.Event(name, data) }
+func hostSend(gate, pipe uint32, instruction byte, data []byte) int32 {
+	return host.Send(gate, pipe, instruction, data)
+}
 
 // Bundle is an App on a Host, called through the same entry points as the
 // WebAssembly module (docs/abi.md). Only for tests; it does not exist in a
@@ -101,11 +105,18 @@ func (b *Bundle) Message(gate, pipe uint32, instr byte, in []byte) ([]byte, erro
 		return nil, ErrIllegalParameter
 	}
 	copy(cur.in[:], in)
-	n := cur.message(gate, instr, len(in))
+	n := cur.message(gate, pipe, instr, len(in))
 	if n < 0 {
 		return nil, Error(-n)
 	}
 	return cur.out[:n], nil
+}
+
+// Gates is scl_gates: a bitmap of the gates that the bundle serves.
+func (b *Bundle) Gates() int32 {
+	b.enter()
+	defer b.leave()
+	return cur.gates()
 }
 
 // Signal is on_signal.

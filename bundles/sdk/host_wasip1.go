@@ -50,6 +50,10 @@ func vppLog(level int32, p unsafe.Pointer, n int32) int32
 //go:noescape
 func vppEvent(name unsafe.Pointer, nlen int32, data unsafe.Pointer, dlen int32) int32
 
+//go:wasmimport vpp scl_send
+//go:noescape
+func sclSend(gate, pipe, instruction int32, p unsafe.Pointer, n int32) int32
+
 func ptr(b []byte) unsafe.Pointer    { return unsafe.Pointer(unsafe.SliceData(b)) }
 func strPtr(s string) unsafe.Pointer { return unsafe.Pointer(unsafe.StringData(s)) }
 
@@ -83,6 +87,10 @@ func hostEvent(name string, data []byte) {
 	vppEvent(strPtr(name), int32(len(name)), ptr(data), int32(len(data)))
 }
 
+func hostSend(gate, pipe uint32, instruction byte, data []byte) int32 {
+	return sclSend(int32(gate), int32(pipe), int32(instruction), ptr(data), int32(len(data)))
+}
+
 // The exports of docs/abi.md.
 
 //go:wasmexport vpp_abi
@@ -107,9 +115,12 @@ func onInit(reason int32) int32 { return cur.init(Reason(reason)) }
 func onPersonalise(n int32) int32 { return cur.personalise(int(n)) }
 
 //go:wasmexport on_message
-func onMessage(gate, _, instruction, n int32) int32 {
-	return cur.message(uint32(gate), byte(instruction), int(n))
+func onMessage(gate, pipe, instruction, n int32) int32 {
+	return cur.message(uint32(gate), uint32(pipe), byte(instruction), int(n))
 }
+
+//go:wasmexport scl_gates
+func sclGates() int32 { return cur.gates() }
 
 //go:wasmexport on_signal
 func onSignal(bitmap int32) int32 {

@@ -6,13 +6,10 @@ import (
 	"github.com/sspemu/sspemu/internal/apdu"
 )
 
-// GateAPDU is the UICC APDU gate in the numbering of the ABI (docs/abi.md); the
-// platform maps it to the gate identifier of the SCL profile.
-const GateAPDU = 1
-
 // machine is a bundle between the ABI and its App.
 type machine struct {
 	app    App
+	served Gates
 	in     [apdu.MaxCommand]byte  // IPC COM to MAIN: the platform writes
 	out    [apdu.MaxResponse]byte // IPC MAIN to COM: the bundle writes
 	cmd    Command
@@ -23,7 +20,12 @@ type machine struct {
 // cur is the bundle that runs. A guest has one for its whole life.
 var cur = new(machine)
 
-func (m *machine) init(r Reason) int32 { return code(m.app.Init(r)) }
+func (m *machine) init(r Reason) int32 {
+	if s, ok := m.app.(Server); ok {
+		m.served = s.Gates()
+	}
+	return code(m.app.Init(r))
+}
 
 // code makes the negative number of an error for the platform.
 func code(err error) int32 {
@@ -63,12 +65,12 @@ func (m *machine) personalise(n int) int32 {
 
 // message answers one message to a gate: the length of the answer in m.out, or
 // -Error.
-func (m *machine) message(gate uint32, _ byte, n int) int32 {
+func (m *machine) message(gate, pipe uint32, instruction byte, n int) int32 {
 	if n < 0 || n > len(m.in) {
 		return -int32(ErrIllegalParameter)
 	}
 	if gate != GateAPDU {
-		return -int32(ErrUnknownID)
+		return m.gate(gate, pipe, instruction, n)
 	}
 	r := &m.resp
 	if r.buf == nil {

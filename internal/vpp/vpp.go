@@ -31,7 +31,8 @@ const (
 	EHandleNotAccess  Errno = 9
 	ENotAProcess      Errno = 10
 	EVendorBase       Errno = 32
-	ENoSpace          Errno = EVendorBase // ours: the NVM quota of the bundle is used up
+	ENoSpace          Errno = EVendorBase     // ours: the NVM quota of the bundle is used up
+	ENoCredit         Errno = EVendorBase + 1 // ours: the other end of the pipe has to read first
 	EMax              Errno = 255
 )
 
@@ -62,6 +63,8 @@ func (e Errno) Error() string {
 		return "handle is not a process"
 	case ENoSpace:
 		return "no space left in the bundle's NVM"
+	case ENoCredit:
+		return "no credit: the other end of the pipe has to read first"
 	}
 	return "error " + strconv.Itoa(int(e))
 }

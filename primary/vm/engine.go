@@ -228,7 +228,7 @@ func (m *Module) Close() error {
 }
 
 // ErrInterface: the module is WebAssembly, but not a bundle of this ABI.
-var ErrInterface = errors.New("not a bundle of ABI 1.0")
+var ErrInterface = errors.New("not a bundle of ABI 1.1")
 
 // Exports of the ABI (docs/abi.md).
 const (
@@ -241,6 +241,7 @@ const (
 	exportPersonalise = "on_personalise"
 	exportMessage     = "on_message"
 	exportSignal      = "on_signal"
+	exportGates       = "scl_gates" // optional
 )
 
 const (
@@ -290,6 +291,9 @@ func checkInterface(c wazero.CompiledModule) error {
 	}
 	if f := have[exportInitialize]; f != nil && len(f.ParamTypes())+len(f.ResultTypes()) > 0 {
 		bad = append(bad, "its export _initialize has parameters or results")
+	}
+	if f := have[exportGates]; f != nil && (len(f.ParamTypes()) > 0 || !slices.Equal(f.ResultTypes(), []api.ValueType{i32})) {
+		bad = append(bad, fmt.Sprintf("its export %s is %s, not () -> (i32)", exportGates, signature{f.ParamTypes(), f.ResultTypes()}))
 	}
 	if c.ExportedMemories()[exportMemory] == nil {
 		bad = append(bad, "it lacks the exported memory")

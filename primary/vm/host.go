@@ -52,6 +52,10 @@ type Clock interface {
 	Sleep(time.Duration)
 }
 
+// SendFunc sends a message of the bundle on an open pipe of one of its gates: 0,
+// or why not. data is valid during the call only.
+type SendFunc func(gate, pipe uint32, instruction byte, data []byte) vpp.Errno
+
 // Env is all that a bundle can reach. NVM, Clock and Random are needed, the rest
 // may be nil.
 type Env struct {
@@ -61,6 +65,7 @@ type Env struct {
 	Log    func(l Level, line []byte)     // line is valid during the call only
 	Event  func(name string, data []byte) // data likewise
 	Alarm  func(d time.Duration)          // wants vpp.TimeOut after d, once; 0: no longer
+	Send   SendFunc
 	Trace  *trace.Tracer
 }
 
@@ -90,6 +95,7 @@ var hostFunctions = map[string]*hostFunction{
 	"vre_random":     fn(random, i32, i32, i32),
 	"log":            fn(logLine, i32, i32, i32, i32),
 	"event":          fn(event, i32, i32, i32, i32, i32),
+	"scl_send":       fn(sclSend, i32, i32, i32, i32, i32, i32),
 }
 
 // callContext carries the Instance to its host functions.
@@ -365,4 +371,24 @@ func event(i *Instance, stack []uint64) {
 		i.env.Event(string(name), data)
 	}
 	i.result(stack, fname, 0, nil)
+}
+
+// sclSend refuses what no gate takes; the rest is the network's to judge.
+func sclSend(i *Instance, stack []uint64) {
+	const name = "scl_send"
+	gate, pipe, instruction := uint32(stack[0]), uint32(stack[1]), uint32(stack[2])
+	data := i.bytes(name, stack[3], stack[4])
+	if gate != GateTCP && gate != GateUDP || instruction < uint32(Data) || instruction > uint32(Closed) || len(data) > MaxSend {
+		i.result(stack, name, 0, vpp.EIllegalParameter)
+		return
+	}
+	e := vpp.EUnknownHandle
+	if i.env.Send != nil {
+		e = i.env.Send(gate, pipe, byte(instruction), data)
+	}
+	if e == vpp.ENone {
+		i.result(stack, name, 0, nil)
+	} else {
+		i.result(stack, name, 0, e)
+	}
 }

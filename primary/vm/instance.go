@@ -17,10 +17,26 @@ import (
 )
 
 // Version of the ABI: major and minor. A bundle of the same major version runs.
-const Version = 0x0100
+const Version = 0x0101
 
-// GateAPDU is the UICC APDU gate in the numbering of the ABI.
-const GateAPDU = 1
+// Gates in the numbering of the ABI.
+const (
+	GateAPDU  = 1 // UICC APDU; every bundle has it
+	GateTCP   = 2
+	GateUDP   = 3
+	GateFiles = 4 // UICC/SSP file system
+)
+
+// Instructions at the TCP and UDP gates in the numbering of the ABI.
+const (
+	Opened byte = 1
+	Data   byte = 2
+	Credit byte = 3
+	Closed byte = 4
+)
+
+// MaxSend is the most that a bundle sends at once.
+const MaxSend = 65536
 
 // Reason of on_init.
 type Reason int32
@@ -160,6 +176,21 @@ func (i *Instance) Init(r Reason) error {
 		return i.die(exportInit, Refused, "%v", i.errno(n))
 	}
 	return i.commit(exportInit)
+}
+
+// Gates asks which gates the bundle serves (scl_gates, optional): bit n stands for
+// gate n.
+func (i *Instance) Gates() (bitmap uint32, err error) {
+	const apdu = 1 << GateAPDU
+	f := i.mod.ExportedFunction(exportGates)
+	if f == nil {
+		return apdu, nil
+	}
+	if err := i.call(exportGates, f); err != nil {
+		return 0, err
+	}
+	i.env.NVM.Rollback()
+	return uint32(i.stack[0]) | apdu, nil
 }
 
 // Personalise hands the bundle its persona as CBOR (on_personalise); what it

@@ -27,6 +27,7 @@ type Card struct {
 	make   func() sdk.App
 	bundle *sdk.Bundle
 	host   memory
+	pipes  map[uint64]*Pipe
 
 	Logs   []string // lines that the bundle logged, oldest first
 	Events []Event  // events that the bundle told, oldest first
@@ -107,6 +108,7 @@ func (c *Card) PowerOn() {
 func (c *Card) fresh() {
 	c.host.drop()
 	c.host.alarm = 0
+	c.pipes = map[uint64]*Pipe{}
 	c.bundle = sdk.NewBundle(c.make(), &c.host)
 }
 
