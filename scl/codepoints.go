@@ -60,27 +60,36 @@ type Profile struct {
 	Width struct{ Host, Gate, Pipe int } // octets in the data of a message
 	Pipe  struct{ Link, Administration, DynamicFirst, DynamicLast PipeID }
 	Host  struct{ NetworkController, Terminal, UICC, DynamicFirst, DynamicLast HostID }
-	Gate  struct{ Administration, Loopback, Identity, Link, UICCAPDU, DynamicFirst, DynamicLast GateID }
+	Gate  struct{ Administration, Loopback, Identity, Link, UICCAPDU, TCP, UDP, FileSystem, Timer, Accessor, DynamicFirst, DynamicLast GateID }
 
 	Command struct {
 		AnySetParameter, AnyGetParameter, AnyOpenPipe, AnyClosePipe                               byte
 		AdmCreatePipe, AdmDeletePipe, AdmNotifyPipeCreated, AdmNotifyPipeDeleted, AdmClearAllPipe byte
-		AdmNotifyAllPipeCleared                                                                   byte
+		AdmNotifyAllPipeCleared, AdmRegisterHost, AdmDeregisterHost                               byte
+
+		FileList, FileRead, FileWrite                                                         byte // file system gate
+		TimerRequest, TimerKill, TimerReadDateTime                                            byte // timer gate
+		AccessorList, AccessorChallenge, AccessorAuthenticate, AccessorLogout, AccessorRights byte // accessor gate
 	}
 	Response struct {
 		AnyOK, AnyENotConnected, AnyECmdParUnknown, AnyENOK, AdmENoPipesAvailable, AnyERegParUnknown byte
 		AnyEPipeNotOpened, AnyECmdNotSupported, AnyEInhibited, AnyETimeout, AnyERegAccessDenied      byte
-		AnyEPipeAccessDenied                                                                         byte
+		AnyEPipeAccessDenied, AnyEAuthentication                                                     byte
 	}
 	Event struct {
 		PostData, HotPlug               byte
+		Credit                          byte // of every gate
+		TCPData, TCPClosed              byte
+		UDPDatagram, UDPClosed          byte
+		TimerElapsed                    byte
 		CAPDU, Abort, EndOfAPDUTransfer byte // to the UICC APDU gate
 		RAPDU, WTX, ATR                 byte // from the UICC APDU gate
 	}
 	Registry struct {
-		SessionIdentity, MaxPipe, HostList, HostID                       byte // administration gate
+		SessionIdentity, MaxPipe, Whitelist, HostList, HostID            byte // administration gate
 		VersionSW, HCIVersion, VersionHW, VendorName, ModelID, GatesList byte // identity gate
-		RecError                                                         byte // link gate
+		HostUUID, CapabilityExchange                                     byte // identity gate, ours
+		RecError, MTU                                                    byte // link gate
 		MaxCAPDUSize, MaxWaitTime                                        byte // UICC APDU gate
 	}
 
@@ -126,6 +135,8 @@ func to[T ~int | ~byte | ~uint16](f *T) func(int) { return func(v int) { *f = T(
 var uniqueNamespaces = map[string]bool{
 	"type": true, "pipe": true, "host": true, "gate": true, "command": true, "response": true,
 	"event.loopback": true, "event.administration": true, "event.uicc_apdu": true, "event.uicc_apdu_application": true,
+	"event.tcp": true, "event.udp": true, "event.timer": true, "event.any": true,
+	"command.file_system": true, "command.timer": true, "command.accessor": true,
 	"registry.administration": true, "registry.identity": true, "registry.link": true, "registry.uicc_apdu": true,
 }
 
@@ -178,6 +189,8 @@ func (p *Profile) slots() []slot {
 	}{
 		{"administration", &p.Gate.Administration}, {"loopback", &p.Gate.Loopback}, {"identity", &p.Gate.Identity},
 		{"link", &p.Gate.Link}, {"uicc_apdu", &p.Gate.UICCAPDU},
+		{"tcp", &p.Gate.TCP}, {"udp", &p.Gate.UDP}, {"file_system", &p.Gate.FileSystem},
+		{"timer", &p.Gate.Timer}, {"accessor", &p.Gate.Accessor},
 		{"dynamic_first", &p.Gate.DynamicFirst}, {"dynamic_last", &p.Gate.DynamicLast},
 	} {
 		s = append(s, slot{"gate." + x.name, to(x.f), 0, 1<<16 - 1})
@@ -196,6 +209,19 @@ func (p *Profile) slots() []slot {
 		{"command.ADM_NOTIFY_PIPE_DELETED", &p.Command.AdmNotifyPipeDeleted},
 		{"command.ADM_CLEAR_ALL_PIPE", &p.Command.AdmClearAllPipe},
 		{"command.ADM_NOTIFY_ALL_PIPE_CLEARED", &p.Command.AdmNotifyAllPipeCleared},
+		{"command.ADM_REGISTER_HOST", &p.Command.AdmRegisterHost},
+		{"command.ADM_DEREGISTER_HOST", &p.Command.AdmDeregisterHost},
+		{"command.file_system.FS_LIST", &p.Command.FileList},
+		{"command.file_system.FS_READ", &p.Command.FileRead},
+		{"command.file_system.FS_WRITE", &p.Command.FileWrite},
+		{"command.timer.REQUEST_TIMER", &p.Command.TimerRequest},
+		{"command.timer.KILL_TIMER", &p.Command.TimerKill},
+		{"command.timer.READ_DATE_TIME", &p.Command.TimerReadDateTime},
+		{"command.accessor.LIST_ACCESSORS", &p.Command.AccessorList},
+		{"command.accessor.GET_CHALLENGE", &p.Command.AccessorChallenge},
+		{"command.accessor.AUTHENTICATE", &p.Command.AccessorAuthenticate},
+		{"command.accessor.LOGOUT", &p.Command.AccessorLogout},
+		{"command.accessor.GET_RIGHTS", &p.Command.AccessorRights},
 		{"response.ANY_OK", &p.Response.AnyOK},
 		{"response.ANY_E_NOT_CONNECTED", &p.Response.AnyENotConnected},
 		{"response.ANY_E_CMD_PAR_UNKNOWN", &p.Response.AnyECmdParUnknown},
@@ -208,6 +234,13 @@ func (p *Profile) slots() []slot {
 		{"response.ANY_E_TIMEOUT", &p.Response.AnyETimeout},
 		{"response.ANY_E_REG_ACCESS_DENIED", &p.Response.AnyERegAccessDenied},
 		{"response.ANY_E_PIPE_ACCESS_DENIED", &p.Response.AnyEPipeAccessDenied},
+		{"response.ANY_E_AUTHENTICATION", &p.Response.AnyEAuthentication},
+		{"event.any.EVT_CREDIT", &p.Event.Credit},
+		{"event.tcp.EVT_DATA", &p.Event.TCPData},
+		{"event.tcp.EVT_CLOSED", &p.Event.TCPClosed},
+		{"event.udp.EVT_DATAGRAM", &p.Event.UDPDatagram},
+		{"event.udp.EVT_CLOSED", &p.Event.UDPClosed},
+		{"event.timer.EVT_TIMER_ELAPSED", &p.Event.TimerElapsed},
 		{"event.loopback.EVT_POST_DATA", &p.Event.PostData},
 		{"event.administration.EVT_HOT_PLUG", &p.Event.HotPlug},
 		{"event.uicc_apdu.EVT_C_APDU", &p.Event.CAPDU},
@@ -218,6 +251,7 @@ func (p *Profile) slots() []slot {
 		{"event.uicc_apdu_application.EVT_ATR", &p.Event.ATR},
 		{"registry.administration.SESSION_IDENTITY", &p.Registry.SessionIdentity},
 		{"registry.administration.MAX_PIPE", &p.Registry.MaxPipe},
+		{"registry.administration.WHITELIST", &p.Registry.Whitelist},
 		{"registry.administration.HOST_LIST", &p.Registry.HostList},
 		{"registry.administration.HOST_ID", &p.Registry.HostID},
 		{"registry.identity.VERSION_SW", &p.Registry.VersionSW},
@@ -226,6 +260,9 @@ func (p *Profile) slots() []slot {
 		{"registry.identity.VENDOR_NAME", &p.Registry.VendorName},
 		{"registry.identity.MODEL_ID", &p.Registry.ModelID},
 		{"registry.identity.GATES_LIST", &p.Registry.GatesList},
+		{"registry.identity.HOST_UUID", &p.Registry.HostUUID},
+		{"registry.identity.CAPABILITY_EXCHANGE", &p.Registry.CapabilityExchange},
+		{"registry.link.MTU", &p.Registry.MTU},
 		{"registry.link.REC_ERROR", &p.Registry.RecError},
 		{"registry.uicc_apdu.MAX_C_APDU_SIZE", &p.Registry.MaxCAPDUSize},
 		{"registry.uicc_apdu.MAX_WAIT_TIME", &p.Registry.MaxWaitTime},
@@ -399,6 +436,12 @@ func (p *Profile) check() (name string, err error) {
 	}
 	for _, e := range p.entries {
 		switch {
+		case strings.HasPrefix(e.Name, "event.") && e.Name != "event.any.EVT_CREDIT" && byte(e.Value) == p.Event.Credit:
+			return e.Name, fmt.Errorf("0x%02X is EVT_CREDIT, which every gate has", e.Value)
+		case strings.Count(e.Name, ".") == 2 && strings.HasPrefix(e.Name, "command.") && p.any(byte(e.Value)):
+			return e.Name, fmt.Errorf("0x%02X is among the commands of every gate", e.Value)
+		}
+		switch {
 		case strings.HasPrefix(e.Name, "type.") && e.Value >= 1<<m.TypeBits:
 			return e.Name, fmt.Errorf("%d does not fit into %d bits", e.Value, m.TypeBits)
 		case strings.HasPrefix(e.Name, "command."), strings.HasPrefix(e.Name, "response."), strings.HasPrefix(e.Name, "event."):
@@ -408,4 +451,10 @@ func (p *Profile) check() (name string, err error) {
 		}
 	}
 	return "", nil
+}
+
+// any tells whether every gate has that command.
+func (p *Profile) any(command byte) bool {
+	c := &p.Command
+	return command == c.AnySetParameter || command == c.AnyGetParameter || command == c.AnyOpenPipe || command == c.AnyClosePipe
 }

@@ -27,10 +27,10 @@ func TestDefaultProfile(t *testing.T) {
 
 func TestLoadProfile(t *testing.T) {
 	f := filepath.Join(t.TempDir(), "mine.yaml")
-	require.NoError(t, os.WriteFile(f, edit(t, "gate.uicc_apdu", 0x31), 0o600))
+	require.NoError(t, os.WriteFile(f, edit(t, "gate.uicc_apdu", 0x71), 0o600))
 	p, err := LoadProfile(f)
 	require.NoError(t, err)
-	require.Equal(t, GateID(0x31), p.Gate.UICCAPDU)
+	require.Equal(t, GateID(0x71), p.Gate.UICCAPDU)
 
 	_, err = LoadProfile(f + ".not")
 	require.ErrorIs(t, err, os.ErrNotExist)

@@ -16,6 +16,7 @@ var (
 	ErrTimeout          = errors.New("scl: ANY_E_TIMEOUT: the gate took too long")
 	ErrRegAccessDenied  = errors.New("scl: ANY_E_REG_ACCESS_DENIED: the parameter cannot be read or written so")
 	ErrPipeAccessDenied = errors.New("scl: ANY_E_PIPE_ACCESS_DENIED: the pipe is not this host's")
+	ErrAuthentication   = errors.New("scl: ANY_E_AUTHENTICATION: the credential is wrong or the accessor is blocked")
 	errUnknownResponse  = errors.New("scl: the response code is none of the profile")
 )
 
@@ -47,7 +48,7 @@ func (p *Profile) responses() []responseCode {
 		{ErrNOK, &r.AnyENOK}, {ErrNoPipesAvailable, &r.AdmENoPipesAvailable}, {ErrRegParUnknown, &r.AnyERegParUnknown},
 		{ErrPipeNotOpened, &r.AnyEPipeNotOpened}, {ErrCmdNotSupported, &r.AnyECmdNotSupported},
 		{ErrInhibited, &r.AnyEInhibited}, {ErrTimeout, &r.AnyETimeout}, {ErrRegAccessDenied, &r.AnyERegAccessDenied},
-		{ErrPipeAccessDenied, &r.AnyEPipeAccessDenied},
+		{ErrPipeAccessDenied, &r.AnyEPipeAccessDenied}, {ErrAuthentication, &r.AnyEAuthentication},
 	}
 }
 

@@ -236,8 +236,8 @@ func TestGateClosesAndRefuses(t *testing.T) {
 	require.Equal(t, 1, at.closed)
 	require.Zero(t, far.closed)
 
-	require.NoError(t, b.Publish(0x31, service{err: fmt.Errorf("not now: %w", scl.ErrInhibited)}))
-	_, err = a.Bind(b.ID(), 0x31, at)
+	require.NoError(t, b.Publish(0x71, service{err: fmt.Errorf("not now: %w", scl.ErrInhibited)}))
+	_, err = a.Bind(b.ID(), 0x71, at)
 	require.ErrorIs(t, err, scl.ErrInhibited)
 	require.ErrorContains(t, err, "open pipe 03 terminal (80) > SPB (02)")
 }
