@@ -100,6 +100,9 @@ func (p *Platform) boot(ctx context.Context, b *bundle) (*spb, error) {
 	if err == nil {
 		err = s.inst.Init(vm.Start)
 	}
+	if err == nil {
+		s.gates, err = s.inst.Gates()
+	}
 	if err != nil {
 		s.end()
 		return nil, err
@@ -115,6 +118,9 @@ func (s *spb) join() (err error) {
 		return err
 	}
 	err = gate.Standard(s.host, gate.Info{VendorName: "sspemu", VersionSW: versionBytes(s.b.Manifest.Version)})
+	if err == nil {
+		err = s.publish()
+	}
 	if err == nil {
 		err = s.host.Publish(n.Profile().Gate.UICCAPDU, gate.NewAPDU(n, s))
 	}

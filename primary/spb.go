@@ -11,6 +11,7 @@ import (
 	"github.com/sspemu/sspemu/internal/vpp"
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/gate"
 )
 
 // spb is a bundle that runs: the service behind its UICC APDU gate. Once it is
@@ -32,6 +33,13 @@ type spb struct {
 	armed   bool
 	disarm  func() // of the timer of the clock; nil: none
 	sw      [2]byte
+
+	gates   uint32 // that it serves, a bitmap in the numbering of the ABI
+	streams map[uint32]*stream
+	busy    bool      // the bundle is in a call
+	later   []delayed // came meanwhile
+	waiting int       // octets of it
+	small   [8]byte
 }
 
 // defaultATR answers for bundles that bring none of their own: T=0 and T=1, and
@@ -65,6 +73,7 @@ func (p *Platform) newSPB(b *bundle, module *vm.Module) *spb {
 			p.tell(b, Event{Kind: Told, Name: event, Data: bytes.Clone(data)})
 		},
 		Alarm: s.alarm,
+		Send:  s.send,
 		Trace: p.tracer,
 	}
 	return s
@@ -98,7 +107,13 @@ func (s *spb) command(in []byte) []byte {
 	if s.inst == nil {
 		return s.status(apdu.NoPreciseDiagnosis)
 	}
+	s.busy = true
 	out, err := s.inst.Message(vm.GateAPDU, 0, s.instr, in)
+	s.busy = false
+	if len(s.later) > 0 { // the answer lies in the bundle's memory
+		out = bytes.Clone(out)
+		s.catchUp()
+	}
 	if err == nil {
 		if len(out) >= 2 && len(out) <= apdu.MaxResponse {
 			return out
@@ -126,9 +141,13 @@ func (s *spb) signal(bits vpp.Signal) {
 	if s.inst == nil {
 		return
 	}
-	if err := s.inst.Signal(bits); err != nil {
+	s.busy = true
+	err := s.inst.Signal(bits)
+	s.busy = false
+	if err != nil {
 		s.failed(err)
 	}
+	s.catchUp()
 }
 
 // failed deals with a call that gave an error. A refusal is the bundle's good
@@ -141,7 +160,12 @@ func (s *spb) failed(err error) {
 		return
 	}
 	s.p.tell(s.b, Event{Kind: Faulted, Why: err})
+	reason := gate.Reset
+	if f := new(vm.Fault); errors.As(err, &f) && f.Kind == vm.TimeOut {
+		reason = gate.TimeOut
+	}
 	s.end()
+	s.endSessions(reason)
 	if s.serving {
 		s.apdu.reset()
 		s.again()

@@ -1,6 +1,11 @@
 package scl
 
-import "slices"
+import (
+	"encoding/binary"
+	"slices"
+	"strings"
+	"unicode/utf8"
+)
 
 // pipeParameters are the parameters of ADM_CREATE_PIPE (source gate, destination
 // host and gate), and of its response and of ADM_NOTIFY_PIPE_CREATED (source host
@@ -84,7 +89,7 @@ func (n *Network) joinStatic(h *Host) {
 		recv     PipeReceiver
 		far      PipeReceiver
 	}{
-		link:           {n.p.Pipe.Link, n.p.Gate.Link, n.linkRegistry(), nil, nil},
+		link:           {n.p.Pipe.Link, n.p.Gate.Link, n.linkRegistry(h), nil, nil},
 		administration: {n.p.Pipe.Administration, n.p.Gate.Administration, n.administrationRegistry(h), hostAdministration{h}, controllerAdministration{n, h}},
 	} {
 		host, ctl := n.newPipe(h, n.ctl, s.id, s.gate, s.gate), n.newPipe(n.ctl, h, s.id, s.gate, s.gate)
@@ -94,9 +99,22 @@ func (n *Network) joinStatic(h *Host) {
 	}
 }
 
-// linkRegistry: in one process no data link can err.
-func (n *Network) linkRegistry() Registry {
-	return Registry{n.p.Registry.RecError: Value(make([]byte, 2))}
+// linkRegistry is the registry of the link gate as host h sees it: what was wrong
+// with its packets, and how long they may be.
+func (n *Network) linkRegistry(h *Host) Registry {
+	return Registry{
+		n.p.Registry.RecError: {
+			Get: func() []byte { return binary.BigEndian.AppendUint16(nil, h.errors) },
+			Set: func(v []byte) error { // HCI: the counter may be set back
+				if len(v) != 2 {
+					return ErrCmdParUnknown
+				}
+				h.errors = binary.BigEndian.Uint16(v)
+				return nil
+			},
+		},
+		n.p.Registry.MTU: {Get: func() []byte { return binary.BigEndian.AppendUint16(nil, uint16(min(h.mtu, 0xFFFF))) }},
+	}
 }
 
 // administrationRegistry is the registry of the administration gate as host h
@@ -122,7 +140,16 @@ func (n *Network) administrationRegistry(h *Host) Registry {
 			}
 			return b
 		}},
-		r.HostID: Value(appendUint(nil, uint16(h.id), n.p.Width.Host)),
+		r.HostID: {Get: func() []byte { return appendUint(nil, uint16(h.id), n.p.Width.Host) }},
+		r.Whitelist: {
+			Get: func() (b []byte) {
+				for _, id := range h.whitelist {
+					b = appendUint(b, uint16(id), n.p.Width.Host)
+				}
+				return b
+			},
+			Set: h.setWhitelist,
+		},
 	}
 }
 
@@ -142,7 +169,19 @@ func (a controllerAdministration) Message(p *Pipe, m Message) {
 	pr := a.n.p
 	var resp []byte
 	var err error
+	if a.h.state != HostRegistered && m.Instruction != pr.Command.AdmRegisterHost {
+		_ = p.Respond(pr.Code(ErrInhibited), nil)
+		return
+	}
 	switch m.Instruction {
+	case pr.Command.AdmRegisterHost:
+		resp, err = a.n.register(a.h, m.Data)
+	case pr.Command.AdmDeregisterHost:
+		if len(m.Data) != 0 || a.h.port == nil { // a host of this process does not ask
+			err = ErrCmdParUnknown
+		} else if a.n.leave(a.h); true {
+			err = a.h.become(deregister)
+		}
 	case pr.Command.AdmCreatePipe:
 		var par pipeParameters
 		if err = par.parseRequest(m.Data, pr); err == nil {
@@ -171,8 +210,13 @@ func (n *Network) create(src *Host, par *pipeParameters) error {
 	if dst == nil {
 		return ErrNotConnected
 	}
-	if dst == src {
+	if dst == src || !dst.admits(src.id) {
 		return ErrPipeAccessDenied // a pipe joins gates of different hosts
+	}
+	if n.access != nil {
+		if err := n.access(src, dst, par.dstGate); err != nil {
+			return err
+		}
 	}
 	id := n.p.Pipe.DynamicFirst
 	for ; n.joints[id].source != nil; id++ {
@@ -186,11 +230,7 @@ func (n *Network) create(src *Host, par *pipeParameters) error {
 			return err
 		}
 	} else {
-		code, _, err := dst.static[administration].controller.call(n.p.Command.AdmNotifyPipeCreated, par.append(nil, n.p))
-		if err == nil {
-			err = n.p.Err(code)
-		}
-		if err != nil {
+		if err := n.notify(dst, n.p.Command.AdmNotifyPipeCreated, par.append(nil, n.p)); err != nil {
 			return err
 		}
 	}
@@ -215,7 +255,20 @@ func (n *Network) delete(h *Host, id PipeID) error {
 		other.pipes[id].gone()
 		return nil
 	}
-	_, _, err := other.static[administration].controller.call(n.p.Command.AdmNotifyPipeDeleted, appendUint(nil, uint16(id), n.p.Width.Pipe))
+	return n.notify(other, n.p.Command.AdmNotifyPipeDeleted, appendUint(nil, uint16(id), n.p.Width.Pipe))
+}
+
+// notify sends a host a command of the administration gate. A host behind a link
+// answers when it likes: what it says does not matter any more.
+func (n *Network) notify(h *Host, command byte, data []byte) error {
+	p := h.static[administration].controller
+	if h.port != nil {
+		return p.send(Message{Type: Command, Instruction: command, Data: data})
+	}
+	code, _, err := p.call(command, data)
+	if err == nil {
+		err = n.p.Err(code)
+	}
 	return err
 }
 
@@ -241,7 +294,7 @@ func (n *Network) clearAll(h *Host) {
 			o.cleared(h.id)
 			continue
 		}
-		_, _, _ = o.static[administration].controller.call(n.p.Command.AdmNotifyAllPipeCleared, appendUint(nil, uint16(h.id), n.p.Width.Host))
+		_ = n.notify(o, n.p.Command.AdmNotifyAllPipeCleared, appendUint(nil, uint16(h.id), n.p.Width.Host))
 	}
 	for _, p := range slices.Clone(h.pipes) {
 		if p != nil {
@@ -258,4 +311,86 @@ func (p *Profile) AppendHostID(b []byte, id HostID) []byte {
 // AppendGateID encodes a gate identifier as it stands in the data of a message.
 func (p *Profile) AppendGateID(b []byte, id GateID) []byte {
 	return appendUint(b, uint16(id), p.Width.Gate)
+}
+
+// maxHostName bounds the name in ADM_REGISTER_HOST, in octets.
+const maxHostName = 64
+
+// register carries out ADM_REGISTER_HOST. The first host behind a link is the
+// terminal host.
+func (n *Network) register(h *Host, b []byte) (resp []byte, err error) {
+	const fixed = 16 + 2
+	if h.port == nil || len(b) < fixed || len(b) > fixed+maxHostName || !utf8.Valid(b[fixed:]) {
+		return nil, ErrCmdParUnknown
+	}
+	mtu := int(binary.BigEndian.Uint16(b[16:]))
+	if mtu < n.p.codec.octets+8 {
+		return nil, ErrCmdParUnknown
+	}
+	if h.state != HostUnregistered {
+		return nil, ErrInhibited
+	}
+	id := [16]byte(b)
+	want := n.p.Host.Terminal
+	if n.Host(want) != nil {
+		want = 0
+	}
+	name := strings.Map(printable, string(b[fixed:]))
+	if h.id, err = n.admit(name, id, want); err != nil {
+		return nil, err
+	}
+	_ = h.become(register)
+	h.uuid, h.mtu = id, min(h.mtu, mtu)
+	for _, s := range h.static {
+		s.controller.mtu = h.mtu
+	}
+	if name != "" {
+		h.name = name
+	}
+	n.enter(h)
+	return binary.BigEndian.AppendUint16(appendUint(nil, uint16(h.id), n.p.Width.Host), uint16(min(h.mtu, 0xFFFF))), nil
+}
+
+// printable leaves out what a name has no use for.
+func printable(r rune) rune {
+	if r < ' ' || r == 0x7F {
+		return -1
+	}
+	return r
+}
+
+// setWhitelist sets which hosts may create pipes to h (WHITELIST of HCI).
+func (h *Host) setWhitelist(v []byte) error {
+	list := []HostID{}
+	for len(v) > 0 {
+		id, rest, ok := takeUint(v, h.n.p.Width.Host)
+		if !ok || len(list) > 255 {
+			return ErrCmdParUnknown
+		}
+		list, v = append(list, HostID(id)), rest
+	}
+	h.whitelist = list
+	return nil
+}
+
+// admits tells whether a host may create pipes to h.
+func (h *Host) admits(from HostID) bool {
+	return h.whitelist == nil || slices.Contains(h.whitelist, from)
+}
+
+// SetAccess makes f decide which host may create pipes to which gate; an error
+// refuses (Profile.Code). nil: every host to every gate. The white list of a host
+// comes before it.
+func (n *Network) SetAccess(f func(from, to *Host, gate GateID) error) { n.access = f }
+
+// HostIDOf reads a host identifier from the data of a message that is long enough.
+func (p *Profile) HostIDOf(b []byte) HostID {
+	v, _, _ := takeUint(b, p.Width.Host)
+	return HostID(v)
+}
+
+// GateIDOf reads a gate identifier likewise.
+func (p *Profile) GateIDOf(b []byte) GateID {
+	v, _, _ := takeUint(b, p.Width.Gate)
+	return GateID(v)
 }

@@ -453,6 +453,13 @@ func (p *Profile) check() (name string, err error) {
 	return "", nil
 }
 
+// service tells whether a gate identifier is that of a service, so that no
+// application gate gets it.
+func (p *Profile) service(id GateID) bool {
+	g := &p.Gate
+	return id == g.UICCAPDU || id == g.TCP || id == g.UDP || id == g.FileSystem || id == g.Timer || id == g.Accessor
+}
+
 // any tells whether every gate has that command.
 func (p *Profile) any(command byte) bool {
 	c := &p.Command

@@ -26,6 +26,11 @@ var (
 	ErrNoPipe = errors.New("scl: no such pipe")
 	// ErrPipeDeleted: the pipe was deleted, or one of its hosts left the network.
 	ErrPipeDeleted = errors.New("scl: the pipe is deleted")
+	// ErrPipeOpen: the pipe is open already.
+	ErrPipeOpen = errors.New("scl: the pipe is open")
+	// ErrNoCredit: the other end of the pipe has to read first, or sent what it had no
+	// credit for.
+	ErrNoCredit = errors.New("scl: no credit")
 	// ErrNoResponse: the command was delivered and no response came before Call returned.
 	ErrNoResponse = errors.New("scl: the gate gave no response")
 	// ErrBusy: a command on this pipe still waits for its response.

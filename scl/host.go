@@ -17,6 +17,9 @@ type Gate interface {
 // WithRegistry is a Gate with parameters.
 type WithRegistry interface{ Registry() Registry }
 
+// WithPipeRegistry is a Gate whose parameters depend on who asks.
+type WithPipeRegistry interface{ PipeRegistry(p *Pipe) Registry }
+
 // PipeReceiver takes what arrives at one end of a pipe.
 type PipeReceiver interface {
 	// Message takes one whole message. A command must be answered by p.Respond;
@@ -39,19 +42,24 @@ const (
 
 // Host is a member of the network: it publishes gates and has ends of pipes.
 type Host struct {
-	n          *Network
-	id         HostID
-	uuid       [16]byte
-	name       string
-	registered bool
-	gates      map[GateID]Gate
-	pipes      []*Pipe // this host's ends of dynamic pipes, by PipeID
-	static     [2]struct{ host, controller *Pipe }
-	session    [8]byte // SESSION_IDENTITY
+	n         *Network
+	id        HostID
+	uuid      [16]byte
+	name      string
+	state     HostState
+	mtu       int      // longest packet
+	port      *Port    // the host lives behind a link; nil: in this process
+	errors    uint16   // bad packets from this host: REC_ERROR
+	whitelist []HostID // that may create pipes to this host; nil: all
+	hotPlug   func()   // the list of hosts changed
+	gates     map[GateID]Gate
+	pipes     []*Pipe // this host's ends of dynamic pipes, by PipeID
+	static    [2]struct{ host, controller *Pipe }
+	session   [8]byte // SESSION_IDENTITY
 }
 
 func (n *Network) newHost(name string, uuid [16]byte, id HostID) *Host {
-	return &Host{n: n, id: id, uuid: uuid, name: name, registered: true, gates: map[GateID]Gate{}, pipes: make([]*Pipe, len(n.joints))}
+	return &Host{n: n, id: id, uuid: uuid, name: name, state: HostRegistered, mtu: n.p.Packet.MTU, gates: map[GateID]Gate{}, pipes: make([]*Pipe, len(n.joints))}
 }
 
 // ID, UUID and Name never change; no lock is needed.
@@ -72,7 +80,7 @@ func (h *Host) Network() *Network { return h.n }
 // Publish offers a gate to the other hosts. ErrTaken: it is published already.
 func (h *Host) Publish(id GateID, g Gate) error {
 	switch {
-	case !h.registered:
+	case h.state != HostRegistered:
 		return fmt.Errorf("publish %s: %w", h.n.p.gateName(id), ErrNotRegistered)
 	case h.gates[id] != nil:
 		return fmt.Errorf("publish %s at %s: %w", h.n.p.gateName(id), h, ErrTaken)
@@ -108,7 +116,7 @@ func (h *Host) Create(dst HostID, gate GateID) (*Pipe, error) {
 	fail := func(err error) (*Pipe, error) {
 		return nil, fmt.Errorf("create pipe from %s to host %02X, %s: %w", h, uint16(dst), n.p.gateName(gate), err)
 	}
-	if !h.registered || h.Admin() == nil {
+	if h.state != HostRegistered || h.Admin() == nil {
 		return fail(ErrNotRegistered)
 	}
 	source, err := h.freeGate()
@@ -151,7 +159,7 @@ func (h *Host) Bind(dst HostID, gate GateID, r PipeReceiver) (*Pipe, error) {
 func (h *Host) freeGate() (GateID, error) {
 	r := &h.n.p.Gate
 	for id := r.DynamicLast; ; id-- {
-		used := h.gates[id] != nil || id == r.UICCAPDU || slices.ContainsFunc(h.pipes, func(p *Pipe) bool { return p != nil && p.gate == id })
+		used := h.gates[id] != nil || h.n.p.service(id) || slices.ContainsFunc(h.pipes, func(p *Pipe) bool { return p != nil && p.gate == id })
 		if !used {
 			return id, nil
 		}
@@ -168,10 +176,13 @@ type hostAdministration struct{ h *Host }
 func (a hostAdministration) Closed(*Pipe) {}
 
 func (a hostAdministration) Message(p *Pipe, m Message) {
-	if m.Type != Command {
-		return // EVT_HOT_PLUG: hosts of this process use Watch
-	}
 	pr := a.h.n.p
+	if m.Type == Event && m.Instruction == pr.Event.HotPlug && a.h.hotPlug != nil {
+		a.h.hotPlug()
+	}
+	if m.Type != Command {
+		return
+	}
 	var err error
 	switch m.Instruction {
 	case pr.Command.AdmNotifyPipeCreated:
@@ -213,8 +224,11 @@ func (h *Host) created(par pipeParameters) error {
 		return ErrNOK
 	}
 	p := h.n.newPipe(h, h.n.Host(par.srcHost), par.pipe, par.dstGate, par.srcGate)
-	if w, ok := g.(WithRegistry); ok {
+	switch w := g.(type) {
+	case WithRegistry:
 		p.registry = w.Registry()
+	case WithPipeRegistry:
+		p.registry = w.PipeRegistry(p)
 	}
 	h.pipes[par.pipe] = p
 	return nil
@@ -228,3 +242,6 @@ func (h *Host) cleared(other HostID) {
 		}
 	}
 }
+
+// State tells what the host is to the network.
+func (h *Host) State() HostState { return h.state }

@@ -26,11 +26,17 @@ type Network struct {
 	tr *trace.Tracer
 
 	mu       sync.Mutex
+	up       *outbox          // of a domain: every packet goes there; nil: this is the network
+	wake     *sync.Cond       // of a domain: something came in
+	lost     bool             // of a domain: the link is gone
+	far      map[HostID]*Host // of a domain: hosts of the network
 	after    []func()
+	dirty    []*outbox // have packets to send outside the lock
 	ctl      *Host
 	hosts    []*Host // by HostID, without the network controller host
 	joints   []joint // the pipe table, by PipeID
 	watchers []*func(HostEvent)
+	access   func(from, to *Host, gate GateID) error
 }
 
 // NewNetwork makes a network with nothing but its network controller host, which
@@ -44,13 +50,38 @@ func NewNetwork(p *Profile, tr *trace.Tracer) *Network {
 // Lock enters the network from outside.
 func (n *Network) Lock() { n.mu.Lock() }
 
-// Unlock leaves the network and then runs what was given to After.
-func (n *Network) Unlock() {
+// Unlock leaves the network, sends on links what waits for them, and then runs
+// what was given to After.
+func (n *Network) Unlock() { n.unlock(false) }
+
+// unlock is Unlock; nested tells that a packet came in, maybe from within a send on
+// the same link.
+func (n *Network) unlock(nested bool) {
 	after := n.after
 	n.after = nil
+	var links [4]*outbox
+	dirty := append(links[:0], n.dirty...)
+	n.dirty = n.dirty[:0]
 	n.mu.Unlock()
+	for _, o := range dirty {
+		o.flush(nested)
+	}
 	for _, f := range after {
 		f()
+	}
+}
+
+// later has o sent when the lock is free.
+func (n *Network) later(o *outbox) {
+	if !slices.Contains(n.dirty, o) {
+		n.dirty = append(n.dirty, o)
+	}
+}
+
+// count counts a bad packet or message of h (REC_ERROR of the link gate).
+func (n *Network) count(h *Host) {
+	if h.errors < 0xFFFF {
+		h.errors++
 	}
 }
 
@@ -84,6 +115,12 @@ func (n *Network) Host(id HostID) *Host {
 	if id == n.p.Host.NetworkController {
 		return n.ctl
 	}
+	if n.up != nil { // of the others a domain knows the identifier
+		if n.far[id] == nil {
+			n.far[id] = n.newHost("host", [16]byte{}, id)
+		}
+		return n.far[id]
+	}
 	for _, h := range n.hosts {
 		if h.id == id {
 			return h
@@ -109,27 +146,41 @@ func (n *Network) Find(gate GateID) *Host {
 // asks for, 0 for one of the dynamic range. name is for people; id is the
 // host's UUID. ErrTaken tells that one of them is in use.
 func (n *Network) Register(name string, id [16]byte, want HostID) (*Host, error) {
+	want, err := n.admit(name, id, want)
+	if err != nil {
+		return nil, err
+	}
+	h := n.newHost(name, id, want)
+	n.joinStatic(h)
+	n.enter(h)
+	return h, nil
+}
+
+// admit gives a host that wants to register its identifier.
+func (n *Network) admit(name string, id [16]byte, want HostID) (HostID, error) {
 	for _, h := range n.hosts {
 		if h.uuid == id {
-			return nil, fmt.Errorf("register host %q: its UUID is that of %q: %w", name, h.name, ErrTaken)
+			return 0, fmt.Errorf("register host %q: its UUID is that of %q: %w", name, h.name, ErrTaken)
 		}
 	}
 	if want == 0 {
 		for want = n.p.Host.DynamicFirst; n.Host(want) != nil; want++ {
 			if want == n.p.Host.DynamicLast {
-				return nil, fmt.Errorf("register host %q: every dynamic host identifier is in use: %w", name, ErrTaken)
+				return 0, fmt.Errorf("register host %q: every dynamic host identifier is in use: %w", name, ErrTaken)
 			}
 		}
 	} else if o := n.Host(want); o != nil {
-		return nil, fmt.Errorf("register host %q: 0x%02X is %q: %w", name, want, o.name, ErrTaken)
+		return 0, fmt.Errorf("register host %q: 0x%02X is %q: %w", name, want, o.name, ErrTaken)
 	}
-	h := n.newHost(name, id, want)
-	n.joinStatic(h)
+	return want, nil
+}
+
+// enter puts a host that is registered into the list.
+func (n *Network) enter(h *Host) {
 	i, _ := slices.BinarySearchFunc(n.hosts, h.id, func(a *Host, id HostID) int { return int(a.id) - int(id) })
 	n.hosts = slices.Insert(n.hosts, i, h)
 	n.hotPlug(h)
 	n.emit(HostEvent{Kind: Registered, Host: h})
-	return h, nil
 }
 
 // Deregister takes a host out of the network (host deregistration). Its pipes
@@ -140,15 +191,30 @@ func (n *Network) Deregister(h *Host) error {
 	if i < 0 {
 		return fmt.Errorf("deregister host %q: %w", h.name, ErrNotRegistered)
 	}
-	n.hosts = slices.Delete(n.hosts, i, i+1)
+	n.leave(h)
+	return n.drop(h)
+}
+
+// leave takes a registered host out of the list and deletes its dynamic pipes.
+func (n *Network) leave(h *Host) {
+	n.hosts = slices.DeleteFunc(n.hosts, func(o *Host) bool { return o == h })
 	n.clearAll(h)
-	h.registered = false
-	for _, s := range h.static {
-		s.host.shut(Deleted)
-		s.controller.shut(Deleted)
-	}
 	n.hotPlug(h)
 	n.emit(HostEvent{Kind: Deregistered, Host: h})
+}
+
+// drop ends a host for good.
+func (n *Network) drop(h *Host) error {
+	if h.state == HostRegistered && slices.Contains(n.hosts, h) {
+		n.leave(h)
+	}
+	if err := h.become(lose); err != nil {
+		return err
+	}
+	for _, s := range h.static {
+		_ = s.host.become(remove)
+		_ = s.controller.become(remove)
+	}
 	return nil
 }
 

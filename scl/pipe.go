@@ -1,18 +1,9 @@
 package scl
 
-import "fmt"
-
-// State of one end of a pipe.
-type State uint8
-
-// The states of a pipe end; the package comment draws them.
-const (
-	Closed  State = iota // made, takes only ANY_OPEN_PIPE
-	Open                 // carries messages
-	Deleted              // for good
+import (
+	"fmt"
+	"time"
 )
-
-func (s State) String() string { return [...]string{"closed", "open", "deleted"}[s] }
 
 // Pipe is one end of a logical channel between two gates of different hosts.
 type Pipe struct {
@@ -24,6 +15,13 @@ type Pipe struct {
 	state        State
 	recv         PipeReceiver
 	registry     Registry
+	mtu          int // longest packet, header included
+
+	credited bool // flow control (credit.go)
+	ender    byte // the event that ends a connection, and costs nothing
+	credit   int  // octets that this end may send
+	granted  int  // octets that the other end may send
+	small    [4]byte
 
 	// Each end has its own buffers, and takes them away from itself while they
 	// are in use: a send or a chain that nests in another one makes a new one.
@@ -36,10 +34,19 @@ type Pipe struct {
 	answered bool
 	code     byte
 	resp     []byte
+	kept     []byte                       // where resp is when it has to outlive its packet
+	then     func(code byte, resp []byte) // instead of a caller that waits
+	stale    int                          // responses that come too late for their caller
 }
 
 func (n *Network) newPipe(host, remote *Host, id PipeID, gate, far GateID) *Pipe {
-	return &Pipe{n: n, host: host, remote: remote, id: id, gate: gate, far: far}
+	p := &Pipe{n: n, host: host, remote: remote, id: id, gate: gate, far: far, mtu: min(host.mtu, remote.mtu)}
+	p.credited = n.p.credited(gate) || n.p.credited(far)
+	p.ender = n.p.Event.TCPClosed
+	if gate == n.p.Gate.UDP || far == n.p.Gate.UDP {
+		p.ender = n.p.Event.UDPClosed
+	}
+	return p
 }
 
 // ID is the identifier of the pipe.
@@ -72,6 +79,29 @@ func (p *Pipe) Open(r PipeReceiver) error {
 	p.recv, p.opening = r, true
 	code, _, err := p.call(p.n.p.Command.AnyOpenPipe, nil)
 	p.opening = false
+	return p.openedFar(code, err)
+}
+
+// OpenThen is Open of a pipe to a host behind a link that answers when it likes:
+// then is called, inside the network, with what came of it.
+func (p *Pipe) OpenThen(r PipeReceiver, then func(error)) error {
+	switch {
+	case p.state != Closed:
+		return p.fail("open", pipeMachine[p.state][open].err)
+	case !p.application:
+		return p.fail("open", ErrPipeAccessDenied)
+	case p.calling || p.then != nil:
+		return p.fail("open", ErrBusy)
+	}
+	p.recv, p.opening = r, true
+	p.then = func(code byte, _ []byte) {
+		p.opening = false
+		then(p.openedFar(code, nil))
+	}
+	return p.send(Message{Type: Command, Instruction: p.n.p.Command.AnyOpenPipe})
+}
+
+func (p *Pipe) openedFar(code byte, err error) error {
 	if err == nil {
 		err = p.n.p.Err(code)
 	}
@@ -91,7 +121,7 @@ func (p *Pipe) Close() error {
 		return nil
 	}
 	code, _, err := p.call(p.n.p.Command.AnyClosePipe, nil)
-	p.shut(Closed)
+	_ = p.become(shut)
 	if err == nil {
 		err = p.n.p.Err(code)
 	}
@@ -114,19 +144,29 @@ func (p *Pipe) Delete() error {
 	if err == nil {
 		err = p.n.p.Err(code)
 	}
+	if p.state == Deleted { // by the other side, while this end waited
+		return nil
+	}
 	if err != nil {
 		return p.fail("delete", err)
 	}
 	p.host.pipes[p.id] = nil
-	p.shut(Deleted)
-	return nil
+	return p.become(remove)
 }
 
 // Send sends one message, in as many packets as the MTU asks for, and returns
-// when the other end has taken it. m.Data is not kept. It does not allocate.
+// when the other end has taken it, or the link has it. m.Data is not kept. It
+// does not allocate. ErrNoCredit: the other end of a pipe with flow control has to
+// read first; nothing was sent.
 func (p *Pipe) Send(m Message) error {
 	if p.state != Open {
 		return p.fail("send on", p.notOpen())
+	}
+	if cost := p.cost(m); cost > 0 {
+		if cost > p.credit {
+			return ErrNoCredit
+		}
+		p.credit -= cost
 	}
 	return p.send(m)
 }
@@ -135,6 +175,10 @@ func (p *Pipe) Send(m Message) error {
 func (p *Pipe) Respond(code byte, data []byte) error {
 	return p.send(Message{Type: Response, Instruction: code, Data: data})
 }
+
+// maxSmall is the longest chain on a pipe with flow control that needs no credit:
+// a command or a response.
+const maxSmall = 1024
 
 // Call sends a command and returns its response: the code and the data, which is
 // valid until the next message on this pipe. ErrNoResponse tells that the other
@@ -185,21 +229,35 @@ func (p *Pipe) notOpen() error {
 }
 
 func (p *Pipe) call(command byte, data []byte) (byte, []byte, error) {
-	if p.calling {
+	if p.calling && p.n.up != nil {
+		p.n.await(func() bool { return !p.calling })
+	}
+	if p.calling || p.then != nil {
 		return 0, nil, p.fail("call on", ErrBusy)
 	}
 	p.calling, p.answered = true, false
 	err := p.send(Message{Type: Command, Instruction: command, Data: data})
+	if err == nil && !p.answered && p.n.up != nil {
+		p.n.await(func() bool { return p.answered || p.state == Deleted })
+	}
 	resp := p.resp
 	p.calling, p.resp = false, nil
 	switch {
 	case err != nil:
 		return 0, nil, err
-	case !p.answered:
-		return 0, nil, p.fail("call on", ErrNoResponse)
+	case p.answered:
+		return p.code, resp, nil
+	case p.state == Deleted:
+		return 0, nil, p.fail("call on", ErrPipeDeleted)
 	}
-	return p.code, resp, nil
+	if p.n.up != nil {
+		p.stale++
+	}
+	return 0, nil, p.fail("call on", ErrNoResponse)
 }
+
+// ResponseTime bounds the wait for the response of a host behind a link.
+const ResponseTime = 10 * time.Second
 
 // send encodes and routes m, whatever the state of the pipe is.
 func (p *Pipe) send(m Message) error {
@@ -210,7 +268,7 @@ func (p *Pipe) send(m Message) error {
 	case m.Instruction > c.instrMask || int(m.Type) >= len(c.wire):
 		return p.fail("send on", ErrMessageType)
 	}
-	mtu := p.n.p.Packet.MTU
+	mtu := p.mtu
 	buf := p.tx
 	p.tx = nil
 	if buf == nil {
@@ -224,7 +282,7 @@ func (p *Pipe) send(m Message) error {
 	for {
 		k := min(room, len(rest))
 		b, rest = append(b, rest[:k]...), rest[k:]
-		if err = p.n.route(p, b); err != nil || last {
+		if err = p.n.route(p.host, p.remote, b); err != nil || last {
 			break
 		}
 		room = mtu - c.octets
@@ -238,6 +296,10 @@ func (p *Pipe) send(m Message) error {
 // receive takes a packet from the router.
 func (p *Pipe) receive(k Packet) error {
 	whole := k.Last && !p.rx.chaining && !p.rx.dropping
+	if p.credited && !whole && len(p.rx.buf)+len(k.Fragment) > max(p.granted, maxSmall) {
+		p.overrun()
+		return ErrNoCredit
+	}
 	msg, done, err := p.rx.Add(p.n.p, k.Fragment, k.Last)
 	if err != nil || !done {
 		return err
@@ -260,12 +322,35 @@ func (p *Pipe) receive(k Packet) error {
 }
 
 func (p *Pipe) dispatch(m Message) {
+	if cost := p.cost(m); cost > 0 && p.state == Open {
+		if p.granted -= cost; p.granted < 0 {
+			p.overrun()
+			return
+		}
+	}
+	if m.Type == Response && p.stale > 0 {
+		p.stale--
+		return
+	}
 	switch {
-	case m.Type == Response && p.calling:
+	case m.Type == Response && (p.calling && !p.answered || p.then != nil):
 		if p.opening && m.Instruction == p.n.p.Response.AnyOK {
-			p.state = Open
+			_ = p.become(open)
+		}
+		if then := p.then; then != nil {
+			p.then = nil
+			then(m.Instruction, m.Data)
+			return
 		}
 		p.answered, p.code, p.resp = true, m.Instruction, m.Data
+		if p.n.up != nil { // the packet is gone when the caller wakes
+			p.kept = append(p.kept[:0], m.Data...)
+			p.resp = p.kept
+		}
+	case m.Type == Event && m.Instruction == p.n.p.Event.Credit && p.credited:
+		if p.state == Open {
+			p.more(m)
+		}
 	case m.Type == Command:
 		p.command(m)
 	case p.state == Open && p.recv != nil:
@@ -285,7 +370,7 @@ func (p *Pipe) command(m Message) {
 	case m.Instruction == c.AnyClosePipe:
 		_ = p.Respond(ok, nil)
 		r := p.recv
-		p.shut(Closed)
+		_ = p.become(shut)
 		if r != nil {
 			r.Closed(p)
 		}
@@ -309,10 +394,10 @@ func (p *Pipe) opened() {
 		_ = p.Respond(pr.Response.AnyENOK, nil)
 		return
 	}
-	open := byte(0) // pipes of this gate that are open already
+	already := byte(0) // pipes of this gate that are open
 	for _, o := range p.host.pipes {
 		if o != nil && o.gate == p.gate && o.state == Open {
-			open++
+			already++
 		}
 	}
 	r, err := g.Opened(p)
@@ -320,8 +405,9 @@ func (p *Pipe) opened() {
 		_ = p.Respond(pr.Code(err), nil)
 		return
 	}
-	p.recv, p.state = r, Open
-	_ = p.Respond(pr.Response.AnyOK, []byte{open})
+	p.recv = r
+	_ = p.become(open)
+	_ = p.Respond(pr.Response.AnyOK, []byte{already})
 	if w, ok := r.(WithReady); ok && p.state == Open {
 		w.Ready(p)
 	}
@@ -331,13 +417,12 @@ func (p *Pipe) opened() {
 func (p *Pipe) gone() {
 	r, was := p.recv, p.state
 	p.host.pipes[p.id] = nil
-	p.shut(Deleted)
+	_ = p.become(remove)
+	if then := p.then; then != nil {
+		p.then = nil
+		then(p.n.p.Response.AnyENotConnected, nil)
+	}
 	if r != nil && was == Open {
 		r.Closed(p)
 	}
-}
-
-func (p *Pipe) shut(s State) {
-	p.state, p.recv = s, nil
-	p.rx.Reset()
 }

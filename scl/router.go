@@ -9,72 +9,96 @@ import (
 // joint is a line of the pipe table: the two hosts a pipe joins. Zero: no pipe.
 type joint struct{ source, destination *Host }
 
-// route takes a packet from a host and hands it to the end at the other host:
+// route takes a packet from a host and hands it to the end at the other host, or
+// to the link behind which that host is:
 //
 //	static pipe    from a host            the network controller host's end for that host
-//	               from the controller    that host's end
+//	               from the controller    that host's end; remote says which
 //	dynamic pipe   in the pipe table      the other of its two hosts
 //	               else                   refused, ErrNoPipe
-func (n *Network) route(from *Pipe, b []byte) error {
+func (n *Network) route(from, remote *Host, b []byte) error {
+	if n.up != nil { // a domain has one way out
+		n.later(n.up)
+		return n.up.put(b)
+	}
 	k, err := n.p.codec.packet(b)
 	if err != nil {
 		return err
 	}
-	to := n.destination(from, k.Pipe)
+	host, to := n.destination(from, remote, k.Pipe)
 	if n.tr.On() {
-		n.traceRoute(from, to, b)
+		n.traceRoute(from, host, to, k, b)
 	}
-	if to == nil {
-		return from.fail("route", ErrNoPipe)
+	switch {
+	case host != nil && host.port != nil:
+		n.later(&host.port.out)
+		return host.port.out.put(b)
+	case to == nil:
+		return fmt.Errorf("route from %s on pipe %02X: %w", from, uint16(k.Pipe), ErrNoPipe)
 	}
 	return to.receive(k)
 }
 
-func (n *Network) destination(from *Pipe, id PipeID) *Pipe {
+// destination is the host that a packet goes to and its end of the pipe, nil for
+// a host behind a link, which keeps its own ends.
+func (n *Network) destination(from, remote *Host, id PipeID) (*Host, *Pipe) {
+	end := func(h *Host) (*Host, *Pipe) {
+		if h.port != nil {
+			return h, nil
+		}
+		return h, h.pipes[id]
+	}
 	switch j := &n.joints[id]; {
-	case j.source == from.host:
-		return j.destination.pipes[id]
-	case j.destination == from.host && j.destination != nil:
-		return j.source.pipes[id]
+	case j.source == from && from != nil:
+		return end(j.destination)
+	case j.destination == from && from != nil:
+		return end(j.source)
 	}
-	host, ends := from.host, 0
-	if host == n.ctl {
-		host = from.remote
-	}
+	which := link
 	switch id {
 	case n.p.Pipe.Link:
-		ends = link
 	case n.p.Pipe.Administration:
-		ends = administration
+		which = administration
 	default:
-		return nil
+		return nil, nil
 	}
-	if s := &host.static[ends]; from.host == n.ctl {
-		return s.host
-	} else {
-		return s.controller
+	if from != n.ctl {
+		return n.ctl, from.static[which].controller
 	}
+	return remote, remote.static[which].host
 }
 
 // traceRoute tells about one packet. The direction is the gate's: in is towards
 // the end that serves.
-func (n *Network) traceRoute(from, to *Pipe, b []byte) {
-	e := trace.Event{Layer: trace.SCL, Name: "packet", Where: from.String(), Data: b, Dir: trace.Out}
-	if from.application {
+func (n *Network) traceRoute(from, host *Host, to *Pipe, k Packet, b []byte) {
+	e := trace.Event{Layer: trace.SCL, Name: "packet", Data: b, Dir: trace.Out}
+	if host == nil {
+		e.Where, e.Note = fmt.Sprintf("pipe %02X %s", uint16(k.Pipe), from), "no such pipe"
+		n.tr.Emit(e)
+		return
+	}
+	e.Where = fmt.Sprintf("pipe %02X %s > %s", uint16(k.Pipe), from, host)
+	end := to
+	if end == nil { // behind a link: what is known is this side's end
+		_, end = n.destination(host, from, k.Pipe)
+	}
+	if end == nil {
+		n.tr.Emit(e)
+		return
+	}
+	serves := !end.application == (to != nil) // the receiving end is the gate's
+	if serves {
 		e.Dir = trace.In
 	}
-	k, _ := n.p.codec.packet(b)
+	gate := end.gate
+	if end.application {
+		gate = end.far
+	}
 	switch m, err := n.p.codec.message(k.Fragment); {
-	case to == nil:
-		e.Note = "no such pipe"
-	case to.rx.chaining || to.rx.dropping:
+	case to != nil && (to.rx.chaining || to.rx.dropping):
 		e.Note = "fragment"
 	case err == nil:
-		gate, out := from.far, false
-		if !from.application {
-			gate, out = from.gate, true
-		}
-		e.Note = n.p.messageName(m, gate, out)
+		e.Note = n.p.messageName(m, gate, !serves)
 	}
 	n.tr.Emit(e)
 }
@@ -102,8 +126,27 @@ func (p *Profile) messageName(m Message, gate GateID, out bool) string {
 			}
 		case p.Gate.Administration:
 			ns = "event.administration"
+		case p.Gate.TCP:
+			ns = "event.tcp"
+		case p.Gate.UDP:
+			ns = "event.udp"
+		case p.Gate.Timer:
+			ns = "event.timer"
 		default:
 			ns = "event.loopback"
+		}
+	}
+	if m.Type == Event && m.Instruction == p.Event.Credit {
+		return "EVT_CREDIT"
+	}
+	if m.Type == Command && !p.any(m.Instruction) {
+		switch gate {
+		case p.Gate.FileSystem:
+			ns = "command.file_system"
+		case p.Gate.Timer:
+			ns = "command.timer"
+		case p.Gate.Accessor:
+			ns = "command.accessor"
 		}
 	}
 	for _, e := range p.entries {

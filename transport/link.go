@@ -39,7 +39,7 @@ func (r Role) String() string {
 type Kind uint8
 
 const (
-	Block    Kind = iota // bytes: an APDU, a T=1' block, an SCL packet, as the link's framing has it
+	Block    Kind = iota // bytes: an APDU, a T=1' block, as the link's framing has it
 	PowerOn              // controller: activation (cold reset), ISO/IEC 7816-3 6.2; answered by ATR
 	PowerOff             // controller: deactivation, ISO/IEC 7816-3 6.4; not answered
 	Reset                // controller: warm reset, ISO/IEC 7816-3 6.2.3; answered by ATR
@@ -47,6 +47,7 @@ const (
 	ATR                  // target: Answer-to-Reset, ISO/IEC 7816-3 8
 	Removed              // target: the card leaves the terminal
 	Inserted             // target: a card enters the terminal
+	Packet               // an SCL packet, both ways, on links that carry them (PacketCarrier)
 )
 
 func (k Kind) String() string {
@@ -56,7 +57,7 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
-var kindNames = [...]string{"block", "power on", "power off", "reset", "get ATR", "ATR", "removed", "inserted"}
+var kindNames = [...]string{"block", "power on", "power off", "reset", "get ATR", "ATR", "removed", "inserted", "packet"}
 
 // MaxFrame bounds a frame on every link: an extended APDU and room for framing.
 const MaxFrame = 66 * 1024
@@ -99,6 +100,11 @@ func Limits(l Link) (min, max int) {
 	}
 	return 0, MaxFrame
 }
+
+// PacketCarrier is an ability of links that carry SCL packets beside Blocks: frames
+// of the kind Packet, of 1 to PacketMTU bytes. They pass whether or not a card is
+// in. Other links refuse them with ErrDirection.
+type PacketCarrier interface{ PacketMTU() int }
 
 // WholeAnswers is an ability of links at whose other end nobody asks for the rest
 // of an answer (GET RESPONSE after 61xx): a terminal that speaks T=1 and sent no Le

@@ -43,6 +43,9 @@ type memEnd struct {
 
 func (e *memEnd) String() string { return "mem:" }
 
+// PacketMTU makes the link a PacketCarrier.
+func (e *memEnd) PacketMTU() int { return MaxFrame }
+
 func (e *memEnd) Open(ctx context.Context, r Receiver) error {
 	p := e.pair
 	p.mu.Lock()
@@ -93,6 +96,17 @@ func (e *memEnd) close(gen uint64) error {
 func (e *memEnd) Send(k Kind, p []byte) error {
 	if !e.open.Load() {
 		return ErrClosed
+	}
+	if k == Packet {
+		switch {
+		case len(p) > MaxFrame:
+			return ErrTooLong
+		case len(p) == 0:
+			return ErrTooShort
+		case !e.peer.inbox.Deliver(k, p):
+			return ErrNoPeer
+		}
+		return nil
 	}
 	if err := Check(e.role, k, len(p), 0, MaxFrame); err != nil {
 		return err

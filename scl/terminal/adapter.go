@@ -21,6 +21,10 @@ type Adapter struct {
 	n    *scl.Network
 	link transport.Link
 	h    *scl.Host
+
+	ports  sync.Mutex
+	port   *scl.Port // the host behind a link that carries packets; nil until one came
+	closed bool
 	// whole: the terminal gets whole answers, 61xx does not reach it.
 	whole bool
 
@@ -94,6 +98,10 @@ func (a *Adapter) Open(ctx context.Context) error {
 // does nothing.
 func (a *Adapter) Close() error {
 	err := a.link.Close()
+	a.ports.Lock()
+	a.closed = true
+	a.ports.Unlock()
+	a.unplug()
 	a.n.Lock()
 	defer a.n.Unlock()
 	if a.cancel != nil {
@@ -106,6 +114,13 @@ func (a *Adapter) Close() error {
 
 // Frame takes what the terminal sends (transport.Receiver).
 func (a *Adapter) Frame(k transport.Kind, p []byte) {
+	switch k {
+	case transport.Packet:
+		a.packet(p)
+		return
+	case transport.PowerOff:
+		a.unplug()
+	}
 	a.n.Lock()
 	tr := a.n.Tracer()
 	traced := tr.On()
@@ -132,6 +147,36 @@ func (a *Adapter) Frame(k transport.Kind, p []byte) {
 	}
 	if changed {
 		a.tell()
+	}
+}
+
+// packet takes an SCL packet: a terminal host lives behind the link.
+func (a *Adapter) packet(p []byte) {
+	c, ok := a.link.(transport.PacketCarrier)
+	if !ok {
+		return
+	}
+	a.ports.Lock()
+	if a.port == nil && !a.closed {
+		a.port = a.n.Attach("host at "+a.link.String(), c.PacketMTU(), func(b []byte) {
+			_ = a.link.Send(transport.Packet, b) // a terminal that is gone misses it
+		})
+	}
+	port := a.port
+	a.ports.Unlock()
+	if port != nil {
+		port.Packet(p)
+	}
+}
+
+// unplug takes the host behind the link out: the terminal is gone.
+func (a *Adapter) unplug() {
+	a.ports.Lock()
+	port := a.port
+	a.port = nil
+	a.ports.Unlock()
+	if port != nil {
+		port.Close()
 	}
 }
 

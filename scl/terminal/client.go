@@ -16,6 +16,12 @@ var (
 	// ErrRemoved: the card left during the exchange, or since the last power on;
 	// power on again.
 	ErrRemoved = errors.New("terminal: the card was removed")
+	// ErrNoService: the active bundle has no such gate.
+	ErrNoService = errors.New("terminal: the active bundle does not offer this service")
+	// ErrTimeout: the bundle ran over its time.
+	ErrTimeout = errors.New("terminal: the bundle ran over its time")
+	// ErrReset: the bundle ended the connection with an error.
+	ErrReset = errors.New("terminal: the bundle ended the connection with an error")
 	// ErrAbandoned: an earlier exchange was given up and its answer may still
 	// come; power on or reset first.
 	ErrAbandoned = errors.New("terminal: an earlier exchange was abandoned")
