@@ -122,7 +122,8 @@ func (s *spb) join() (err error) {
 		err = s.publish()
 	}
 	if err == nil {
-		err = s.host.Publish(n.Profile().Gate.UICCAPDU, gate.NewAPDU(n, s))
+		s.apduGate = gate.NewAPDU(n, s)
+		err = s.host.Publish(n.Profile().Gate.UICCAPDU, s.apduGate)
 	}
 	if err != nil {
 		_ = n.Deregister(s.host)

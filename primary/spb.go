@@ -24,15 +24,16 @@ type spb struct {
 	env    vm.Env
 	host   *scl.Host
 
-	inst    *vm.Instance // nil: it did not start again after a fault
-	apdu    apduService
-	atr     []byte
-	instr   byte // the event that brings a C-APDU, for the bundle to see
-	serving bool // from live to kill
-	ringsAt time.Duration
-	armed   bool
-	disarm  func() // of the timer of the clock; nil: none
-	sw      [2]byte
+	inst     *vm.Instance // nil: it did not start again after a fault
+	apdu     apduService
+	apduGate *gate.APDU
+	atr      []byte
+	instr    byte // the event that brings a C-APDU, for the bundle to see
+	serving  bool // from live to kill
+	ringsAt  time.Duration
+	armed    bool
+	disarm   func() // of the timer of the clock; nil: none
+	sw       [2]byte
 
 	gates   uint32 // that it serves, a bitmap in the numbering of the ABI
 	streams map[uint32]*stream
@@ -74,6 +75,11 @@ func (p *Platform) newSPB(b *bundle, module *vm.Module) *spb {
 		},
 		Alarm: s.alarm,
 		Send:  s.send,
+		Working: func() {
+			if s.apduGate != nil {
+				s.apduGate.Wait()
+			}
+		},
 		Trace: p.tracer,
 	}
 	return s

@@ -142,9 +142,12 @@ func (n *Network) administrationRegistry(h *Host) Registry {
 		}},
 		r.HostID: {Get: func() []byte { return appendUint(nil, uint16(h.id), n.p.Width.Host) }},
 		r.Whitelist: {
-			Get: func() (b []byte) {
-				for _, id := range h.whitelist {
-					b = appendUint(b, uint16(id), n.p.Width.Host)
+			Get: func() []byte {
+				b := []byte{}
+				for _, o := range n.hosts { // of those that are there; with nobody listed yet, all
+					if o != h && h.admits(o.id) {
+						b = appendUint(b, uint16(o.id), n.p.Width.Host)
+					}
 				}
 				return b
 			},

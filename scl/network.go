@@ -71,6 +71,15 @@ func (n *Network) unlock(nested bool) {
 	}
 }
 
+// FlushNow sends what waits for links while the network stays locked. It is for
+// what cannot wait until the lock is free: the sign of life of a bundle that works.
+func (n *Network) FlushNow() {
+	for _, o := range n.dirty {
+		go o.flush(false)
+	}
+	n.dirty = n.dirty[:0]
+}
+
 // later has o sent when the lock is free.
 func (n *Network) later(o *outbox) {
 	if !slices.Contains(n.dirty, o) {

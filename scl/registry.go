@@ -2,7 +2,7 @@ package scl
 
 // Parameter is one entry in the registry of a gate.
 type Parameter struct {
-	Get func() []byte            // nil: cannot be read
+	Get func() []byte            // nil, or nil as its result: cannot be read
 	Set func(value []byte) error // nil: cannot be written; the error becomes the response (Profile.Code)
 }
 
@@ -34,7 +34,11 @@ func (r Registry) get(par []byte) ([]byte, error) {
 	case e.Get == nil:
 		return nil, ErrRegAccessDenied
 	}
-	return e.Get(), nil
+	v := e.Get()
+	if v == nil {
+		return nil, ErrRegAccessDenied
+	}
+	return v, nil
 }
 
 func (r Registry) set(par []byte) error {

@@ -66,7 +66,10 @@ type Env struct {
 	Event  func(name string, data []byte) // data likewise
 	Alarm  func(d time.Duration)          // wants vpp.TimeOut after d, once; 0: no longer
 	Send   SendFunc
-	Trace  *trace.Tracer
+	// Working is called now and then during a call that takes long, in the goroutine
+	// of the call.
+	Working func()
+	Trace   *trace.Tracer
 }
 
 // hostFunction is one import of the ABI; f works on the stack as wazero has it:
@@ -82,7 +85,7 @@ func fn(f func(i *Instance, stack []uint64), result api.ValueType, params ...api
 
 // hostFunctions are the imports of the ABI (docs/abi.md).
 var hostFunctions = map[string]*hostFunction{
-	"mk_get_time":    fn(getTime, i64),
+	importTime:       fn(getTime, i64),
 	"mk_get_error":   fn(getError, i32),
 	"mk_commit":      fn(commit, i32),
 	"mk_rollback":    fn(rollback, i32),
@@ -180,7 +183,13 @@ func (i *Instance) traceHost(name string, n int, err error) {
 	i.subject = nil
 }
 
+// importTime is also what the loader makes a bundle call that goes on for long.
+const importTime = "mk_get_time"
+
 func getTime(i *Instance, stack []uint64) {
+	if i.notice.Load() && i.notice.CompareAndSwap(true, false) {
+		i.goOn()
+	}
 	stack[0] = uint64(i.env.Clock.Now() / (time.Second / vpp.TicksPerSecond))
 }
 

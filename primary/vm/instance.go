@@ -80,6 +80,8 @@ type Instance struct {
 	stdout, stderr stdio
 	said           string // first line on standard error in this call
 	watch          watchdog
+	notice         atomic.Bool // the watchdog wants Env.Working called
+	deadline       api.MutableGlobal
 }
 
 // area is an IPC in the bundle's memory.
@@ -107,7 +109,10 @@ func (m *Module) Instantiate(env Env) (*Instance, error) {
 	i.mod, i.memory = mod, mod.ExportedMemory(exportMemory)
 	i.onInit, i.onPersonalise = mod.ExportedFunction(exportInit), mod.ExportedFunction(exportPersonalise)
 	i.onMessage, i.onSignal = mod.ExportedFunction(exportMessage), mod.ExportedFunction(exportSignal)
-	i.watch.start(m.limits.Call, m.ender(mod))
+	if !m.interpreted {
+		i.deadline = mod.ExportedGlobal(deadlineGlobal).(api.MutableGlobal)
+	}
+	i.watch.start(m.limits.Call, i.kill, i.remind)
 	if err := i.prepare(); err != nil {
 		i.Close()
 		return nil, fmt.Errorf("instantiate bundle %s: %w", m.name, err)
@@ -115,14 +120,31 @@ func (m *Module) Instantiate(env Env) (*Instance, error) {
 	return i, nil
 }
 
-// ender gives what ends a call of mod that is under way: the global of instrument,
-// or for the interpreter, which cannot read a global that changes, its own way.
-func (m *Module) ender(mod api.Module) func() {
-	if m.interpreted {
-		return func() { _ = mod.CloseWithExitCode(context.Background(), sys.ExitCodeDeadlineExceeded) }
+// kill ends a call that is under way: by the global of instrument, or for the
+// interpreter, which cannot read a global that changes, in its own way.
+func (i *Instance) kill() {
+	if i.deadline == nil {
+		_ = i.mod.CloseWithExitCode(context.Background(), sys.ExitCodeDeadlineExceeded)
+		return
 	}
-	deadline := mod.ExportedGlobal(deadlineGlobal).(api.MutableGlobal)
-	return func() { deadline.Set(1) }
+	i.deadline.Set(endCall)
+}
+
+// remind has the bundle pause soon, so that goOn runs in the goroutine of its call.
+func (i *Instance) remind() {
+	if i.env.Working != nil && i.deadline != nil {
+		i.notice.Store(true)
+		i.deadline.Set(goesOn)
+	}
+}
+
+// goOn tells that the call goes on. It runs in the call, from mk_get_time.
+func (i *Instance) goOn() {
+	i.deadline.Set(0)
+	if i.watch.state.Load()&killed != 0 { // at this very moment
+		i.deadline.Set(endCall)
+	}
+	i.env.Working()
 }
 
 // prepare runs the initialiser of a reactor and asks for version and areas.
@@ -362,7 +384,9 @@ func (w *watchdog) end() bool {
 	return !w.state.CompareAndSwap(s, s&^running) || s&killed != 0
 }
 
-func (w *watchdog) start(budget time.Duration, end func()) {
+// start begins to watch: remind is called for every quarter of the budget that a
+// call takes, end when all of it is gone.
+func (w *watchdog) start(budget time.Duration, end, remind func()) {
 	quit := make(chan struct{})
 	w.quit = quit
 	go func() {
@@ -370,6 +394,7 @@ func (w *watchdog) start(budget time.Duration, end func()) {
 		defer tick.Stop()
 		var seen uint64
 		var since time.Time
+		reminded := 0
 		for {
 			select {
 			case <-quit:
@@ -378,10 +403,13 @@ func (w *watchdog) start(budget time.Duration, end func()) {
 				s := w.state.Load()
 				switch {
 				case s&running == 0 || s != seen:
-					seen, since = s, now
+					seen, since, reminded = s, now, 0
 				case now.Sub(since) >= budget && w.state.CompareAndSwap(s, s|killed):
 					end()
 					return
+				case now.Sub(since) >= budget/4*time.Duration(reminded+1):
+					reminded++
+					remind()
 				}
 			}
 		}

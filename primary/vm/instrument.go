@@ -28,6 +28,10 @@ const (
 const (
 	pauseSteps = 1 << 13
 	bulkSteps  = 1 << 7
+
+	// What $deadline says: end the call, or let the platform know that it goes on.
+	endCall = 1
+	goesOn  = 2
 )
 
 // instrument makes a module interruptible. Compiled code does not give way to the
@@ -48,8 +52,15 @@ const (
 //	i32.const pauseSteps   global.set $left
 //	global.get $deadline
 //	if
-//	  unreachable
+//	  global.get $deadline   i32.const endCall   i32.eq
+//	  if
+//	    unreachable
+//	  end
+//	  call mk_get_time   drop
 //	end
+//
+// The call, in a bundle that has that import, is a moment at which the platform can
+// tell the terminal that the bundle still works (Env.Working).
 //
 // wazero's own way (WithCloseOnContextDone) costs ten times the call itself;
 // RATIONALE.md has the figures. Custom sections are dropped: they do not run.
@@ -68,7 +79,7 @@ func instrument(wasm []byte, interpreted bool) ([]byte, error) {
 	if string(wasm[4:8]) != "\x01\x00\x00\x00" {
 		return nil, fmt.Errorf("%w: it is not of version 1", errWasm)
 	}
-	w := &rewriter{out: make([]byte, 0, len(wasm)+len(wasm)/3+256), interpreted: interpreted}
+	w := &rewriter{time: -1, out: make([]byte, 0, len(wasm)+len(wasm)/3+256), interpreted: interpreted}
 	w.out = append(w.out, wasm[:8]...)
 	r := &reader{b: wasm, off: 8}
 	last := 0
@@ -134,6 +145,7 @@ type rewriter struct {
 	// Of the module itself, and so the indices of ours.
 	types, functions, globals uint32
 	hasMemory                 bool
+	time                      int // mk_get_time of the imports; -1: it does not import it
 }
 
 // before writes what has to stand before a section at place and is not there.
@@ -159,7 +171,7 @@ func (w *rewriter) section(id byte, body []byte) error {
 	case secType:
 		readTypes(r)
 	case secImport:
-		w.functions = readImports(r)
+		w.functions, w.time = readImports(r)
 	case secFunction:
 		readFunctions(r)
 	case secMemory:
@@ -262,7 +274,13 @@ func (w *rewriter) pause() []byte {
 	b = append(appendConst(b, pauseSteps), opGlobalSet)
 	b = append(binary.AppendUvarint(b, uint64(w.globals)), opGlobalGet)
 	b = binary.AppendUvarint(b, uint64(w.globals+1))
-	return append(b, opIf, blockVoid, opUnreachable, opEnd, opEnd)
+	b = append(b, opIf, blockVoid, opGlobalGet)
+	b = binary.AppendUvarint(b, uint64(w.globals+1))
+	b = append(appendConst(b, endCall), opI32Eq, opIf, blockVoid, opUnreachable, opEnd)
+	if w.time >= 0 {
+		b = append(binary.AppendUvarint(append(b, opCall), uint64(w.time)), opDrop)
+	}
+	return append(b, opEnd, opEnd)
 }
 
 // appendConst appends i32.const n, n not negative.

@@ -25,6 +25,7 @@ const (
 	opI32Const     = 0x41
 	opF32Const     = 0x43
 	opF64Const     = 0x44
+	opI32Eq        = 0x46
 	opI32LeS       = 0x4C
 	opI32Sub       = 0x6B
 	opRefNull      = 0xD0

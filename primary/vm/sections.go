@@ -31,16 +31,19 @@ func readTypes(r *reader) {
 }
 
 // readImports reads an import section: the ABI has nothing but functions to offer.
-func readImports(r *reader) (functions uint32) {
-	functions = r.vector()
+func readImports(r *reader) (functions uint32, time int) {
+	functions, time = r.vector(), -1
 	for n := functions; n > 0 && r.err == nil; n-- {
 		mod, name := r.bytes(r.u32()), r.bytes(r.u32())
 		if kind := r.byte(); kind != 0 {
 			r.fail("it imports %.64q from %.64q, which is not a function", name, mod)
 		}
+		if string(mod) == hostModule && string(name) == importTime {
+			time = int(functions - n)
+		}
 		r.u32()
 	}
-	return functions
+	return functions, time
 }
 
 // readFunctions reads a function section: indices of types.

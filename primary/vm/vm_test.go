@@ -594,3 +594,22 @@ func TestExampleC(t *testing.T) {
 		require.Contains(t, s.events, "pin.blocked")
 	})
 }
+
+// TestWorking: a call that takes long says so, so that the terminal can be told to
+// wait; the end comes all the same.
+func TestWorking(t *testing.T) {
+	e, err := vm.New(vm.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, e.Close()) })
+	env := new(seen).env()
+	working := 0
+	env.Working = func() { working++ }
+	i := start(t, e, guest(t, "misbehave.c"), vm.Limits{Call: 400 * time.Millisecond}, env)
+	_, err = i.Message(vm.GateAPDU, 0, 0, []byte("e"))
+	require.NoError(t, err)
+	require.Zero(t, working)
+	_, err = i.Message(vm.GateAPDU, 0, 0, []byte("s"))
+	require.ErrorContains(t, err, "ran longer than")
+	require.Positive(t, working)
+	require.LessOrEqual(t, working, 3)
+}

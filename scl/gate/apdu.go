@@ -35,6 +35,7 @@ const maxCAPDU = 0xFFFF
 //	<──────────── ANY_OK, EVT_ATR ───│<─ ATR ────────────────────│
 //	EVT_C_APDU ─────────────────────>│── APDU ──────────────────>│
 //	<───────────────── EVT_R_APDU ───│<──────────────────────────│
+//	<──────────────────── EVT_WTX ───│<─ Wait, from within APDU ─│   it takes longer
 //	EVT_ABORT ──────────────────────>│── Reset(warm) ───────────>│
 //	<──────────────────── EVT_ATR ───│<─ ATR ────────────────────│
 //	EVT_END_OF_APDU_TRANSFER ───────>│   nothing is under way that could end
@@ -50,6 +51,7 @@ type APDU struct {
 	n        *scl.Network
 	s        APDUService
 	registry scl.Registry
+	working  *scl.Pipe // a command is under way on it
 }
 
 // NewAPDU makes the UICC APDU gate of a host of n, over s.
@@ -60,6 +62,16 @@ func NewAPDU(n *scl.Network, s APDUService) *APDU {
 		r.MaxCAPDUSize: scl.Value([]byte{maxCAPDU >> 8, maxCAPDU & 0xFF}),
 		r.MaxWaitTime:  scl.Value([]byte{byte(ms >> 8), byte(ms)}),
 	}}
+}
+
+// Wait tells the terminal of the command under way that it takes longer, if there
+// is one: MAX_WAIT_TIME begins again (EVT_WTX). The service calls it from within
+// APDU.
+func (g *APDU) Wait() {
+	if p := g.working; p != nil {
+		_ = p.Send(scl.Message{Type: scl.Event, Instruction: g.n.Profile().Event.WTX})
+		g.n.FlushNow()
+	}
 }
 
 // Registry has MAX_C_APDU_SIZE and MAX_WAIT_TIME.
@@ -93,7 +105,9 @@ func (g *APDU) Message(p *scl.Pipe, m scl.Message) {
 		if tr.On() {
 			tr.Emit(trace.Event{Layer: trace.Gate, Dir: trace.In, Name: "C-APDU", Where: p.Host().Name(), Data: m.Data, Note: commandNote(m.Data)})
 		}
+		g.working = p
 		out := g.s.APDU(m.Data)
+		g.working = nil
 		if tr.On() {
 			tr.Emit(trace.Event{Layer: trace.Gate, Dir: trace.Out, Name: "R-APDU", Where: p.Host().Name(), Data: out, Note: responseNote(out)})
 		}
