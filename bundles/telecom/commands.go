@@ -57,6 +57,7 @@ var proprietary = [...]command{
 	{ins: insStatus, p1: "\x00\x01\x02", p2: "\x00\x01\x0C", data: without, run: (*Card).status},
 	{ins: insIncrease, p2: zero, data: needed, run: (*Card).increase},
 	{ins: insTerminalCapability, p1: zero, p2: zero, data: needed, run: (*Card).terminalCapability},
+	{ins: insExchangeCapabilities, p1: zero, p2: zero, data: needed, basic: true, run: (*Card).exchangeCapabilities},
 	{ins: insTerminalProfile, p1: zero, p2: zero, data: needed, basic: true, run: (*Card).terminalProfile},
 	{ins: insEnvelope, p1: zero, p2: zero, data: needed, basic: true, run: (*Card).envelope},
 	{ins: insFetch, p1: zero, p2: zero, data: without, basic: true, run: (*Card).fetch},
