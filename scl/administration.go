@@ -166,10 +166,13 @@ type controllerAdministration struct {
 func (a controllerAdministration) Closed(*Pipe) {}
 
 func (a controllerAdministration) Message(p *Pipe, m Message) {
+	pr := a.n.p
+	if m.Type == Response {
+		a.n.answered(a.h, m.Instruction)
+	}
 	if m.Type != Command {
 		return
 	}
-	pr := a.n.p
 	var resp []byte
 	var err error
 	if a.h.state != HostRegistered && m.Instruction != pr.Command.AdmRegisterHost {
@@ -261,11 +264,44 @@ func (n *Network) delete(h *Host, id PipeID) error {
 	return n.notify(other, n.p.Command.AdmNotifyPipeDeleted, appendUint(nil, uint16(id), n.p.Width.Pipe))
 }
 
+// maxAsked bounds the commands that a host behind a link has not answered.
+const maxAsked = 1024
+
+// answered takes the response of a host behind a link to the oldest command of
+// notify: a pipe that it does not want is deleted.
+func (n *Network) answered(h *Host, code byte) {
+	if len(h.asked) == 0 {
+		return
+	}
+	id := h.asked[0]
+	h.asked = h.asked[1:]
+	j := &n.joints[id]
+	if code == n.p.Response.AnyOK || j.destination != h || id < n.p.Pipe.DynamicFirst {
+		return
+	}
+	source := j.source
+	*j = joint{}
+	if source.port != nil {
+		_ = n.notify(source, n.p.Command.AdmNotifyPipeDeleted, appendUint(nil, uint16(id), n.p.Width.Pipe))
+	} else if p := source.pipes[id]; p != nil {
+		p.gone()
+	}
+}
+
 // notify sends a host a command of the administration gate. A host behind a link
-// answers when it likes: what it says does not matter any more.
+// answers when it likes, in the order of the commands (answered).
 func (n *Network) notify(h *Host, command byte, data []byte) error {
 	p := h.static[administration].controller
 	if h.port != nil {
+		if len(h.asked) >= maxAsked {
+			return ErrInhibited
+		}
+		var created PipeID
+		if command == n.p.Command.AdmNotifyPipeCreated {
+			id, _, _ := takeUint(data[len(data)-n.p.Width.Pipe:], n.p.Width.Pipe)
+			created = PipeID(id)
+		}
+		h.asked = append(h.asked, created)
 		return p.send(Message{Type: Command, Instruction: command, Data: data})
 	}
 	code, _, err := p.call(command, data)

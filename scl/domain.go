@@ -146,6 +146,9 @@ func (d *Domain) clear() {
 // changed (EVT_HOT_PLUG).
 func (d *Domain) OnHotPlug(f func()) { d.host.hotPlug = f }
 
+// Never is no limit for Wait.
+var Never time.Time
+
 // Wait gives the lock away until something came in from the link, or until limit
 // has passed (0: none); false then, and when the link is gone.
 func (d *Domain) Wait(limit time.Time) bool { return d.n.wait(limit) }

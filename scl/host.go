@@ -51,6 +51,7 @@ type Host struct {
 	port      *Port    // the host lives behind a link; nil: in this process
 	errors    uint16   // bad packets from this host: REC_ERROR
 	whitelist []HostID // that may create pipes to this host; nil: all
+	asked     []PipeID // commands of notify without a response yet: the pipe that was created, or 0
 	hotPlug   func()   // the list of hosts changed
 	gates     map[GateID]Gate
 	pipes     []*Pipe // this host's ends of dynamic pipes, by PipeID
