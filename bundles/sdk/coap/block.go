@@ -3,6 +3,7 @@ package coap
 import (
 	"bytes"
 	"slices"
+	"strconv"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
@@ -116,7 +117,7 @@ func (s *Server) collect(r *Request, w *Response) bool {
 		limit = min(limit, r.resource.MaxBody)
 	}
 	tooLarge := func() bool {
-		w.Fail(RequestEntityTooLarge, "")
+		w.Fail(RequestEntityTooLarge, "the resource takes at most "+strconv.Itoa(limit)+" octets")
 		w.size1 = limit
 		return false
 	}

@@ -39,13 +39,14 @@ func (a *app) APDU(*sdk.Command, *sdk.Response) sdk.SW {
 // stage is a card with a server and pipes to its UDP gate.
 type stage struct {
 	*sdktest.Card
-	t   testing.TB
-	app *app
+	t    testing.TB
+	app  *app
 	pipe *sdktest.Pipe
+	last map[int]int // latest message ID to a peer
 }
 
 func newStage(t testing.TB, s *coap.Server, credit int) *stage {
-	st := &stage{t: t, app: &app{Server: s}}
+	st := &stage{t: t, app: &app{Server: s}, last: map[int]int{}}
 	st.Card = sdktest.New(t, func() sdk.App { return st.app })
 	st.PowerOn()
 	var err error
@@ -67,9 +68,14 @@ func peerAddr(n int) []byte {
 	return p
 }
 
-// tell sends a datagram from a peer, in the notation of encode.
+// tell sends a datagram from a peer, in the notation of encode; the message ID
+// last-N is that of the latest datagram to the peer, less N.
 func (s *stage) tell(peer int, text string) {
 	s.t.Helper()
+	if f := strings.Fields(text); len(f) > 1 && strings.HasPrefix(f[1], "last") {
+		back, _ := strconv.Atoi(strings.TrimPrefix(f[1], "last"))
+		text = strings.Replace(text, f[1], fmt.Sprintf("%#x", uint16(s.last[peer]+back)), 1)
+	}
 	s.pipe.Send(append(peerAddr(peer), encode(s.t, text)...))
 }
 
@@ -78,8 +84,9 @@ func (s *stage) tell(peer int, text string) {
 func (s *stage) heard() (all []string) {
 	s.t.Helper()
 	for _, b := range s.pipe.Out {
-		text := decode(s.t, b[sdk.PeerLength:])
-		if n := int(b[14])<<8 | int(b[15]); n != 1 {
+		text, n := decode(s.t, b[sdk.PeerLength:]), int(b[14])<<8|int(b[15])
+		s.last[n] = int(b[20])<<8 | int(b[21])
+		if n != 1 {
 			text = strconv.Itoa(n) + ": " + text
 		}
 		all = append(all, text)
@@ -103,7 +110,7 @@ func (s *stage) play(dialogue string) {
 		switch sign {
 		case ">":
 			peer := 1
-			if n, rest, ok := strings.Cut(text, ": "); ok && len(n) < 4 {
+			if n, rest, ok := strings.Cut(text, ": "); ok && len(n) < 5 {
 				peer, _ = strconv.Atoi(n)
 				text = rest
 			}
@@ -232,8 +239,8 @@ func code(t testing.TB, s string) byte {
 }
 
 // decode is a datagram in the notation of encode. Message IDs of the server's own
-// messages and numbers of Observe are left out: see ids and sequences. Long
-// payloads are shortened to their length.
+// messages and numbers of Observe are left out. Long payloads are
+// shortened to their length.
 func decode(t testing.TB, b []byte) string {
 	t.Helper()
 	m := message.Message{Options: make(message.Options, 0, 32)}
@@ -303,7 +310,7 @@ func TestGet(t *testing.T) {
 	}
 	st.play(`
 		> CON 0x1234 GET path=nothing
-		< ACK 0x1234 4.04
+		< ACK 0x1234 4.04 'no such resource'
 		> NON 0x1235 GET token=0102 path=temperature
 		< NON 2.05 token=0102 '22.3 C'
 		> CON 0x1236 EMPTY

@@ -134,7 +134,7 @@ func (s *Server) Remove(path string) {
 		w := new(Response)
 		w.reset(s, o.r)
 		w.o = o
-		w.Fail(NotFound, "")
+		w.Fail(NotFound, "the resource was removed")
 		_ = s.push(w, nil)
 		s.remove(o)
 	}
@@ -266,16 +266,16 @@ func (s *Server) reject(from endpoint, con bool, id uint16) {
 // serve makes w the answer to r.
 func (s *Server) serve(r *Request, w *Response) {
 	if r.has(message.ProxyURI) || r.has(message.ProxyScheme) {
-		w.Fail(ProxyingNotSupported, "")
+		w.Fail(ProxyingNotSupported, "this is no proxy")
 		return
 	}
 	if r.block1.szx == 7 || r.block2.szx == 7 { // reserved: RFC 7959 2.2
-		w.Fail(BadRequest, "block size 7")
+		w.Fail(BadRequest, "block size 7 is reserved")
 		return
 	}
 	res := s.find(r)
 	if res == nil {
-		w.Fail(NotFound, "")
+		w.Fail(NotFound, "no such resource")
 		return
 	}
 	r.resource = res
@@ -292,13 +292,13 @@ func (s *Server) serve(r *Request, w *Response) {
 	}
 	switch {
 	case h == nil:
-		w.Fail(MethodNotAllowed, "")
+		w.Fail(MethodNotAllowed, "the resource has no such method")
 		return
 	case r.Accept != NoFormat && len(res.Formats) > 0 && !slices.Contains(res.Formats, r.Accept):
-		w.Fail(NotAcceptable, "")
+		w.Fail(NotAcceptable, "the resource has no such format")
 		return
 	case (r.Method == POST || r.Method == PUT) && r.Format != NoFormat && len(res.Takes) > 0 && !slices.Contains(res.Takes, r.Format):
-		w.Fail(UnsupportedContentFormat, "")
+		w.Fail(UnsupportedContentFormat, "the resource takes no such format")
 		return
 	}
 	if r.cancel {
@@ -308,7 +308,7 @@ func (s *Server) serve(r *Request, w *Response) {
 		return
 	}
 	if !s.current(r) {
-		w.Fail(PreconditionFailed, "")
+		w.Fail(PreconditionFailed, "If-Match or If-None-Match does not hold")
 		return
 	}
 	h(r, w)

@@ -215,7 +215,7 @@ func (s *Server) settle(w *Response) {
 		sdk.Log(sdk.Fault, "coap: "+r.Path+": the handler's answer is not a response")
 		w.Fail(InternalServerError, "")
 	case w.o != nil && c == 2 && w.Format != w.o.format:
-		w.Fail(NotAcceptable, "")
+		w.Fail(NotAcceptable, "the format changed")
 	case r.Method == GET && w.Code == Content && w.o == nil && r.knows(w):
 		w.Code, w.Payload, w.Format, w.src = Valid, nil, NoFormat, nil
 	}
