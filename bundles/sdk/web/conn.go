@@ -8,6 +8,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"runtime"
 	"strings"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
@@ -44,8 +45,7 @@ type conn struct {
 	gone   bool // the session has ended: nothing can be read or sent
 	idle   bool // waits for a request of which there is not one octet yet
 	last   uint64
-	ctx    context.Context
-	cancel context.CancelFunc
+	cancel context.CancelFunc // of the request that is served
 
 	in     []byte // octets that came and were not read: in held, or in the message
 	held   []byte
@@ -108,7 +108,6 @@ func (c *conn) begin(pipe uint32) {
 	c.in, c.window, c.owed, c.credit = nil, 0, 0, 0
 	c.out = c.out[:0]
 	c.br.Reset(c)
-	c.ctx, c.cancel = context.WithCancel(context.Background())
 }
 
 // data takes octets of the client and lets the handler read them. What it does
@@ -139,7 +138,9 @@ func (c *conn) data(p []byte) {
 // leave ends what goes on on the connection: the session is over.
 func (c *conn) leave() {
 	c.gone, c.in = true, nil
-	c.cancel()
+	if c.cancel != nil {
+		c.cancel()
+	}
 	c.resume(c.waits)
 }
 
@@ -173,9 +174,8 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		if c.flush() != nil {
 			return 0, io.EOF
 		}
-		c.wait(forInput)
-		if c.gone {
-			return 0, io.EOF
+		if len(c.in) == 0 { // nothing came while flush waited
+			c.wait(forInput)
 		}
 	}
 	n = copy(p, c.in)
@@ -193,6 +193,9 @@ func (c *conn) Read(p []byte) (n int, err error) {
 // flush.
 func (c *conn) Write(p []byte) (n int, err error) {
 	for len(p) > 0 {
+		if c.gone {
+			return n, errGone
+		}
 		k := len(p)
 		if len(c.out) == 0 && k >= maxMessage {
 			if k, err = c.send(p[:maxMessage]); err != nil {
@@ -243,6 +246,9 @@ func (c *conn) send(p []byte) (n int, err error) {
 		switch err := sdk.Send(sdk.GateTCP, c.pipe, sdk.Data, p[:n]); err {
 		case nil:
 			c.credit -= int64(n) + 1
+			if n >= maxMessage/2 {
+				runtime.Gosched()
+			}
 			return n, nil
 		case sdk.ErrNoCredit:
 			c.credit = 0
@@ -257,11 +263,13 @@ func (c *conn) serve() {
 	reason := normal
 	for more := !c.gone; more; {
 		more, reason = c.exchange()
+		if c.br.Buffered() > 0 {
+			runtime.Gosched() // as at the end of Message
+		}
 	}
 	if c.flush() == nil {
 		c.end(reason)
 	}
-	c.cancel()
 }
 
 // exchange reads one request and answers it; more is false when the connection
@@ -298,11 +306,8 @@ func (c *conn) exchange() (more bool, reason byte) {
 		w.finish()
 		return false, normal
 	}
-	ctx, cancel := context.WithCancel(c.ctx)
-	defer cancel()
-	req = req.WithContext(ctx)
 	w.begin(req)
-	if v := c.server.call(w, req); v != nil {
+	if v := c.call(req); v != nil {
 		if v != http.ErrAbortHandler {
 			sdk.Log(sdk.Fault, fmt.Sprintf("web: %s %s: panic: %v", req.Method, req.URL.Path, v))
 		}
@@ -317,9 +322,14 @@ func (c *conn) exchange() (more bool, reason byte) {
 }
 
 // call runs the handler; v is what it panicked with.
-func (s *Server) call(w *response, r *http.Request) (v any) {
-	defer func() { v = recover() }()
-	s.handler.ServeHTTP(w, r)
+func (c *conn) call(r *http.Request) (v any) {
+	ctx, cancel := context.WithCancel(context.Background())
+	c.cancel = cancel
+	defer func() {
+		v, c.cancel = recover(), nil
+		cancel()
+	}()
+	c.server.handler.ServeHTTP(&c.res, r.WithContext(ctx))
 	return nil
 }
 
