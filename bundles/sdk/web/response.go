@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -188,6 +190,33 @@ func (w *response) Write(p []byte) (n int, err error) {
 // WriteString is Write.
 func (w *response) WriteString(s string) (n int, err error) {
 	return w.Write(unsafe.Slice(unsafe.StringData(s), len(s)))
+}
+
+// ReadFrom writes all that r gives: io.Copy needs no buffer of its own.
+func (w *response) ReadFrom(r io.Reader) (n int64, err error) {
+	for {
+		if len(w.body) == bodyBuffer {
+			if err := w.emit(w.body); err != nil {
+				return n, err
+			}
+			w.body = w.body[:0]
+		}
+		at := len(w.body)
+		w.body = slices.Grow(w.body, bodyBuffer-at)
+		k, err := r.Read(w.body[at:bodyBuffer])
+		if k > 0 {
+			k, werr := w.Write(w.body[at : at+k]) // to where it is
+			n += int64(k)
+			if werr != nil {
+				return n, werr
+			}
+		}
+		if err == io.EOF {
+			return n, nil
+		} else if err != nil {
+			return n, err
+		}
+	}
 }
 
 // Flush sends what waits.

@@ -264,4 +264,3 @@ func requireExchange(t *testing.T, p *sdktest.Pipe, out, end string) {
 	}
 	require.Equal(t, end, ended(p))
 }
-
