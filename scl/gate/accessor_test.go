@@ -56,7 +56,7 @@ type accessorBench struct {
 }
 
 func newAccessorBench(t *testing.T, tr *trace.Tracer) *accessorBench {
-	b := &accessorBench{t: t, n: scl.NewNetwork(scl.DefaultProfile(), tr), counters: &counters{Volatile: gate.Volatile{}}}
+	b := &accessorBench{t: t, n: scl.NewNetwork(profile, tr), counters: &counters{Volatile: gate.Volatile{}}}
 	b.p = b.n.Profile()
 	b.random = strings.NewReader(strings.Repeat("a", gate.ChallengeLength) + strings.Repeat("b", gate.ChallengeLength) + strings.Repeat("c", gate.ChallengeLength))
 	b.n.Lock()

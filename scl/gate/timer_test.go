@@ -11,6 +11,9 @@ import (
 	"github.com/sspemu/sspemu/scl/gate"
 )
 
+// profile is shared by tests: it is read only.
+var profile = scl.DefaultProfile()
+
 // handClock is a clock that a test moves.
 type handClock struct {
 	now   time.Duration
@@ -78,7 +81,7 @@ type timerBench struct {
 }
 
 func newTimerBench(t *testing.T) *timerBench {
-	b := &timerBench{t: t, n: scl.NewNetwork(scl.DefaultProfile(), nil), clock: &handClock{}, got: &recorder{}}
+	b := &timerBench{t: t, n: scl.NewNetwork(profile, nil), clock: &handClock{}, got: &recorder{}}
 	b.n.Exclusive(func() {
 		id := b.n.Profile().Gate.Timer
 		require.NoError(t, b.n.Controller().Publish(id, gate.NewTimers(b.n, b.clock)))
@@ -311,7 +314,7 @@ func FuzzTimers(f *testing.F) {
 	f.Add([]byte("\x06\x10\x01\x00\x00\x00\x0A\x06\x10\x01\xFF\xFF\xFF\xFF\x01\x12\x02\x11\x02"))
 	f.Add([]byte("\x05\x10\x02\x00\x00\x00\x03\x11\x01\x02\x02\x12\x00\x01\x3D"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		n, clock := scl.NewNetwork(scl.DefaultProfile(), nil), &handClock{}
+		n, clock := scl.NewNetwork(profile, nil), &handClock{}
 		var p *scl.Pipe
 		n.Exclusive(func() {
 			require.NoError(t, n.Controller().Publish(n.Profile().Gate.Timer, gate.NewTimers(n, clock)))
