@@ -189,5 +189,72 @@ func (s *spb) publish() error {
 			return err
 		}
 	}
+	if s.gates>>vm.GateFiles&1 != 0 {
+		return s.host.Publish(ids.FileSystem, gate.NewFiles(n, files{s}))
+	}
 	return nil
+}
+
+// files joins the file system gate to the bundle (gate.FileService). The coding is
+// the same on both sides.
+type files struct{ s *spb }
+
+// Instructions at the file system gate in the numbering of the ABI.
+const (
+	fileList  byte = 1
+	fileRead  byte = 2
+	fileWrite byte = 3
+)
+
+// List lists a directory.
+func (f files) List(path string) ([]byte, error) { return f.ask(fileList, []byte(path)) }
+
+// Read reads a part of a file.
+func (f files) Read(path string, off, n int) ([]byte, error) {
+	return f.ask(fileRead, binary.BigEndian.AppendUint32(fileHead(path, off), uint32(n)))
+}
+
+// Write changes a part of a file.
+func (f files) Write(path string, off int, data []byte) error {
+	_, err := f.ask(fileWrite, append(fileHead(path, off), data...))
+	return err
+}
+
+func fileHead(path string, off int) []byte {
+	b := append(binary.BigEndian.AppendUint16(nil, uint16(len(path))), path...)
+	return binary.BigEndian.AppendUint32(b, uint32(off))
+}
+
+// ask has the bundle carry out one instruction. The answer lies in its memory.
+func (f files) ask(instruction byte, in []byte) ([]byte, error) {
+	s := f.s
+	if s.inst == nil || s.busy {
+		return nil, errBundle
+	}
+	s.busy = true
+	out, err := s.inst.Message(vm.GateFiles, 0, instruction, in)
+	s.busy = false
+	if len(s.later) > 0 {
+		out = append([]byte(nil), out...)
+		s.catchUp()
+	}
+	var refused vpp.Errno
+	switch {
+	case err == nil:
+		return out, nil
+	case errors.Is(err, vm.ErrMessageTooLong):
+		return nil, gate.ErrNodeRange
+	case errors.As(err, &refused):
+		switch refused {
+		case vpp.EUnknownID:
+			return nil, gate.ErrNode
+		case vpp.EAccessDenied:
+			return nil, gate.ErrNodeAccess
+		case vpp.EIllegalParameter:
+			return nil, gate.ErrNodeRange
+		}
+		return nil, refused
+	}
+	s.failed(err)
+	return nil, err
 }

@@ -32,7 +32,7 @@ ephemeral: true
 func TestConfigRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, yaml, want string }{
 		{"sequence", "- a\n", "c.yaml:1: not a list of NAME: VALUE"},
-		{"unknown", "class: removable\nhttp: 1\n", `c.yaml:2: unknown key "http"`},
+		{"unknown", "class: removable\nhtml: 1\n", `c.yaml:2: unknown key "html"`},
 		{"key is a list", "[a]: 1\n", `c.yaml:1: unknown key ""`},
 		{"null", "class:\n", "c.yaml:1: class: not one value"},
 		{"mapping", "link:\n  a: b\n", "c.yaml:2: link: not a value or a list of values"},

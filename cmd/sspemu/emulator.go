@@ -23,7 +23,6 @@ import (
 	"github.com/sspemu/sspemu/primary/nvm"
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl"
-	"github.com/sspemu/sspemu/scl/gate"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 )
@@ -50,11 +49,12 @@ type emulator struct {
 	events   *eventLog
 	closers  []func() error // in the order of opening
 
-	mu    sync.Mutex
-	port  *port    // the terminal of POST /apdu; nil until it is needed
-	links []string // URLs
-	api   string   // address
-	ready bool
+	mu       sync.Mutex
+	port     *port    // the terminal of POST /apdu; nil until it is needed
+	links    []string // URLs
+	api      string   // address
+	services console.Services
+	ready    bool
 }
 
 // startEmulator starts what the settings say. What it has to tell people goes to
@@ -90,10 +90,7 @@ func startEmulator(ctx context.Context, s settings, f *pflag.FlagSet, stdout, no
 	}
 	e.closers = append(e.closers, e.engine.Close)
 	e.network = scl.NewNetwork(profile, e.tracer)
-	e.network.Exclusive(func() {
-		err = gate.Standard(e.network.Controller(), gate.Info{VendorName: "sspemu"})
-	})
-	if err != nil {
+	if err := e.publishController(); err != nil {
 		return e, err
 	}
 	if _, used := e.store.Registry().Next(nil); !used && c.Active == "" {
@@ -196,6 +193,21 @@ func (e *emulator) mem(ctx context.Context) (*port, error) {
 	return openPort(ctx, controller)
 }
 
+// terminal starts a terminal host at the other end of a link in this process; it
+// lasts as long as the emulator.
+func (e *emulator) terminal(ctx context.Context) (*terminal.Terminal, error) {
+	controller, target := transport.Mem()
+	if err := e.attach(ctx, target); err != nil {
+		return nil, err
+	}
+	t, err := terminal.Open(ctx, controller, e.profile)
+	if err != nil {
+		return nil, err
+	}
+	e.closers = append(e.closers, t.Close)
+	return t, nil
+}
+
 // serveLink is attach for a link that status shows.
 func (e *emulator) serveLink(ctx context.Context, l transport.Link) error {
 	if err := e.attach(ctx, l); err != nil {
@@ -229,7 +241,7 @@ func (e *emulator) Status(context.Context) (console.Status, error) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	s.API, s.Ready, s.Links = e.api, e.ready, slices.Clone(e.links)
+	s.API, s.Ready, s.Links, s.Services = e.api, e.ready, slices.Clone(e.links), e.services
 	return s, nil
 }
 
@@ -283,7 +295,7 @@ func toEvent(ev primary.Event) console.Event {
 func (e *emulator) Install(ctx context.Context, name string, spb []byte) (console.Bundle, error) {
 	i, err := e.platform.Install(ctx, spb, name)
 	if err != nil {
-		return console.Bundle{}, refused(err)
+		return console.Bundle{}, withStatus(err)
 	}
 	return toBundle(i), nil
 }
@@ -302,11 +314,11 @@ func (e *emulator) Lifecycle(ctx context.Context, verb, id string) (err error) {
 	default:
 		err = fmt.Errorf("bundles have no verb %q", verb)
 	}
-	return refused(err)
+	return withStatus(err)
 }
 
-// refused gives an error of the platform its HTTP status.
-func refused(err error) error {
+// withStatus gives an error of the platform its HTTP status.
+func withStatus(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -339,10 +351,10 @@ func (e statusError) Status() int   { return e.code }
 func (e *emulator) APDU(ctx context.Context, q console.APDURequest) (console.APDUResponse, error) {
 	p, err := e.ownPort()
 	if err != nil {
-		return console.APDUResponse{}, refused(err)
+		return console.APDUResponse{}, withStatus(err)
 	}
 	a, err := p.converse(ctx, q)
-	return a, refused(err)
+	return a, withStatus(err)
 }
 
 // ownPort is the terminal of POST /apdu. It lasts as long as the emulator.

@@ -28,6 +28,7 @@ type server struct {
 	config    string
 	ephemeral bool
 	links     []string
+	services  services
 	api       string
 	token     string
 	tokenFile string
@@ -70,6 +71,7 @@ tells what is missing. A state directory has one serve at a time.`,
 	f.StringVar(&s.token, "api-token", "", "`TOKEN` that the control API asks for")
 	f.StringVar(&s.tokenFile, "api-token-file", "", "`FILE` with that token")
 	f.BoolVar(&s.asJSON, "json", false, "print one JSON object a line")
+	s.services.add(f)
 	s.settings.add(f)
 	return cmd
 }
@@ -87,6 +89,11 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 		}
 		defer listener.Close()
 	}
+	open, err := s.services.open(cmd.Flags(), cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	defer open.Close()
 	e, err := startEmulator(ctx, s.settings, cmd.Flags(), s.out, cmd.ErrOrStderr())
 	if err != nil {
 		if ctx.Err() != nil {
@@ -108,6 +115,11 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 		}
 		defer end()
 	}
+	endServices, err := open.start(e, failed)
+	if err != nil {
+		return err
+	}
+	defer endServices()
 	if err := s.announce(ctx, e); err != nil {
 		return err
 	}
@@ -231,6 +243,11 @@ func (s *server) announce(ctx context.Context, e *emulator) error {
 	}
 	if len(st.Links) == 0 {
 		rows = append(rows, []string{"links", "none"})
+	}
+	for i, v := range [][2]string{{"http", st.HTTP}, {"coap", st.CoAP}, {"coaps", st.CoAPS}} {
+		if v[1] != "" {
+			rows = append(rows, []string{once(i, "services"), v[0] + "://" + v[1]})
+		}
 	}
 	api, state := off, st.State
 	if st.API != "" {

@@ -18,6 +18,7 @@ import (
 type settings struct {
 	class, active, inactive string
 	clock, profile, trace   string
+	accessors               string
 	seed                    uint64
 	personas                []string
 
@@ -36,6 +37,7 @@ func (s *settings) add(f *pflag.FlagSet) {
 	own.Uint64Var(&s.seed, "seed", 0, "random bytes come from this `NUMBER` (default: from the system)")
 	own.StringVar(&s.clock, "clock", "real", "clock of the platform: real or virtual")
 	own.StringVar(&s.profile, "scl-profile", "", "SCL profile to use instead of the built-in one, a `FILE`")
+	own.StringVar(&s.accessors, "accessors", "", "who may open which gate, a `FILE` (docs/scl.md); default: everybody every gate")
 	own.VisitAll(func(x *pflag.Flag) { s.flagNames = append(s.flagNames, x.Name) })
 	f.AddFlagSet(own)
 }

@@ -18,7 +18,7 @@ const (
 
 var magic = []byte("\x00asm\x01\x00\x00\x00")
 
-// entryPoints are the exports that bundle ABI 1.0 asks of a bundle.
+// entryPoints are the exports that the bundle ABI asks of a bundle.
 var entryPoints = []export{
 	{"memory", exportMemory},
 	{"vpp_abi", exportFunc},

@@ -1,5 +1,5 @@
 /*
- * ssp.h: bundle ABI 1.0 of sspemu for C, without a C library.
+ * ssp.h: bundle ABI 1.1 of sspemu for C, without a C library.
  *
  *   clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o bundle.wasm *.c
  *
@@ -17,7 +17,7 @@ typedef int i32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-#define SSP_ABI 0x0100
+#define SSP_ABI 0x0101
 
 /* Errors, VPP table 7-12; a function returns them as negative numbers. */
 enum {
@@ -32,7 +32,8 @@ enum {
     MK_ERROR_INTERNAL = 8,
     MK_ERROR_HANDLE_NOT_ACCESSED = 9,
     MK_ERROR_GET_ERROR_HANDLE_NOT_A_PROCESS = 10,
-    MK_ERROR_NO_SPACE = 32 /* ours, on VENDOR_BASE: the NVM quota is used up */
+    MK_ERROR_NO_SPACE = 32, /* ours, on VENDOR_BASE: the NVM quota is used up */
+    MK_ERROR_NO_CREDIT = 33 /* ours: the other end of the pipe has to read first */
 };
 
 /* Signals, VPP tables 7-8 and 7-14; SIGNAL_RESET is ours. */
@@ -45,7 +46,11 @@ enum {
 };
 
 /* Gates of on_message, reasons of on_init, levels of log. */
-enum { GATE_UICC_APDU = 1 };
+enum { GATE_UICC_APDU = 1, GATE_TCP = 2, GATE_UDP = 3, GATE_FILES = 4 };
+
+/* Instructions at the TCP and UDP gates, and at the file system gate. */
+enum { SSP_OPENED = 1, SSP_DATA = 2, SSP_CREDIT = 3, SSP_CLOSED = 4 };
+enum { FILE_LIST = 1, FILE_READ = 2, FILE_WRITE = 3 };
 enum { REASON_START = 0, REASON_RESTART = 1 };
 enum { LOG_DEBUG = 0, LOG_INFO = 1, LOG_WARN = 2, LOG_ERROR = 3 };
 
@@ -70,6 +75,10 @@ SSP_IMPORT(nvm_next) i32 nvm_next(const void *key, i32 klen, void *buf, i32 blen
 SSP_IMPORT(vre_random) i32 vre_random(void *buf, i32 len);
 SSP_IMPORT(log) i32 ssp_log(i32 level, const void *text, i32 len);
 SSP_IMPORT(event) i32 ssp_event(const void *name, i32 nlen, const void *data, i32 dlen);
+
+/* A message on a pipe of the TCP or UDP gate. A bundle that has such gates exports
+ * i32 scl_gates(void): bit n is set for gate n. */
+SSP_IMPORT(scl_send) i32 scl_send(i32 gate, i32 pipe, i32 instruction, const void *data, i32 len);
 
 /* An area as ipc_com_main and ipc_main_com return it. */
 #define SSP_AREA(a) ((i64)(u32)(a) << 32 | (i64)sizeof(a))

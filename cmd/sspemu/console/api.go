@@ -38,9 +38,17 @@ type Status struct {
 	Clock   string   `json:"clock"` // real, virtual
 	Links   []string `json:"links"` // URLs
 	API     string   `json:"api"`   // address
-	Profile string   `json:"profile"`
-	Memory  uint64   `json:"memory"` // of the process in bytes
-	Seq     uint64   `json:"seq"`    // number of the last event
+	Services
+	Profile string `json:"profile"`
+	Memory  uint64 `json:"memory"` // of the process in bytes
+	Seq     uint64 `json:"seq"`    // number of the last event
+}
+
+// Services are the addresses at which clients reach the active bundle, "" for off.
+type Services struct {
+	HTTP  string `json:"http"`
+	CoAP  string `json:"coap"`
+	CoAPS string `json:"coaps"`
 }
 
 // Bundle is a Secondary Platform Bundle on the platform.
