@@ -1,6 +1,7 @@
 package scl
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 )
@@ -125,19 +126,27 @@ func (h *Host) Create(dst HostID, gate GateID) (*Pipe, error) {
 		return fail(err)
 	}
 	par := pipeParameters{srcGate: source, dstHost: dst, dstGate: gate}
-	code, resp, err := h.Admin().Call(c.AdmCreatePipe, par.appendRequest(nil, n.p))
-	if err == nil {
-		err = n.p.Err(code)
+	var p *Pipe
+	var made error
+	if h.Admin().State() != Open {
+		return fail(ErrNotRegistered)
 	}
-	if err != nil {
+	_, _, err = h.Admin().callWith(c.AdmCreatePipe, par.appendRequest(nil, n.p), func(code byte, resp []byte) {
+		if made = n.p.Err(code); made == nil {
+			made = par.parse(resp, n.p)
+		}
+		if made == nil && (int(par.pipe) >= len(h.pipes) || h.pipes[par.pipe] != nil) {
+			made = ErrTaken
+		}
+		if made == nil {
+			p = n.newPipe(h, n.Host(dst), par.pipe, source, gate)
+			p.application = true
+			h.pipes[p.id] = p
+		}
+	})
+	if err = errors.Join(err, made); err != nil || p == nil {
 		return fail(err)
 	}
-	if err := par.parse(resp, n.p); err != nil {
-		return fail(err)
-	}
-	p := n.newPipe(h, n.Host(dst), par.pipe, source, gate)
-	p.application = true
-	h.pipes[p.id] = p
 	return p, nil
 }
 

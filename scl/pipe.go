@@ -36,6 +36,7 @@ type Pipe struct {
 	resp     []byte
 	kept     []byte                       // where resp is when it has to outlive its packet
 	then     func(code byte, resp []byte) // instead of a caller that waits
+	at       func(code byte, resp []byte) // of callWith
 	stale    int                          // responses that come too late for their caller
 }
 
@@ -229,19 +230,25 @@ func (p *Pipe) notOpen() error {
 }
 
 func (p *Pipe) call(command byte, data []byte) (byte, []byte, error) {
+	return p.callWith(command, data, nil)
+}
+
+// callWith is call; at, if it is not nil, gets the response at the moment it comes,
+// before anything that comes after it.
+func (p *Pipe) callWith(command byte, data []byte, at func(code byte, resp []byte)) (byte, []byte, error) {
 	if p.calling && p.n.up != nil {
 		p.n.await(func() bool { return !p.calling })
 	}
 	if p.calling || p.then != nil {
 		return 0, nil, p.fail("call on", ErrBusy)
 	}
-	p.calling, p.answered = true, false
+	p.calling, p.answered, p.at = true, false, at
 	err := p.send(Message{Type: Command, Instruction: command, Data: data})
 	if err == nil && !p.answered && p.n.up != nil {
 		p.n.await(func() bool { return p.answered || p.state == Deleted })
 	}
 	resp := p.resp
-	p.calling, p.resp = false, nil
+	p.calling, p.resp, p.at = false, nil, nil
 	switch {
 	case err != nil:
 		return 0, nil, err
@@ -341,6 +348,9 @@ func (p *Pipe) dispatch(m Message) {
 			p.then = nil
 			then(m.Instruction, m.Data)
 			return
+		}
+		if p.at != nil {
+			p.at(m.Instruction, m.Data)
 		}
 		p.answered, p.code, p.resp = true, m.Instruction, m.Data
 		if p.n.up != nil { // the packet is gone when the caller wakes

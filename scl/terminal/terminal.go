@@ -10,6 +10,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/gate"
 	"github.com/sspemu/sspemu/transport"
 )
 
@@ -44,6 +45,9 @@ func Open(ctx context.Context, l transport.Link, p *scl.Profile) (*Terminal, err
 	}
 	t.d.Lock()
 	err := t.d.Register()
+	if err == nil {
+		err = gate.Standard(t.d.Host(), gate.Info{VendorName: "sspemu"})
+	}
 	t.d.Unlock()
 	if err != nil {
 		return nil, fmt.Errorf("terminal: link %s: %w", l, errors.Join(err, t.Close()))
@@ -201,13 +205,13 @@ func (t *Terminal) identify(id scl.HostID) (h Host, err error) {
 
 // open opens a pipe to a gate of the active SPB, or of whoever has it; the domain
 // is locked.
-func (t *Terminal) open(gate scl.GateID, r scl.PipeReceiver) (*scl.Pipe, error) {
+func (t *Terminal) open(service scl.GateID, r scl.PipeReceiver) (*scl.Pipe, error) {
 	for try := 0; ; try++ {
-		id, fresh, err := t.find(gate)
+		id, fresh, err := t.find(service)
 		if err != nil {
 			return nil, err
 		}
-		p, err := t.d.Host().Bind(id, gate, r)
+		p, err := t.d.Host().Bind(id, service, r)
 		if err == nil || errors.Is(err, scl.ErrNoPipesAvailable) {
 			return p, err
 		}
@@ -223,13 +227,13 @@ func (t *Terminal) open(gate scl.GateID, r scl.PipeReceiver) (*scl.Pipe, error) 
 
 // find is the host that has the gate; fresh tells that the network was asked. The
 // domain is locked.
-func (t *Terminal) find(gate scl.GateID) (id scl.HostID, fresh bool, err error) {
+func (t *Terminal) find(service scl.GateID) (id scl.HostID, fresh bool, err error) {
 	t.mu.Lock()
 	if t.changed {
 		clear(t.services)
 		t.changed = false
 	}
-	id, ok := t.services[gate]
+	id, ok := t.services[service]
 	t.mu.Unlock()
 	if ok {
 		return id, false, nil
@@ -246,9 +250,9 @@ func (t *Terminal) find(gate scl.GateID) (id scl.HostID, fresh bool, err error) 
 		if err != nil {
 			continue // a host without an identity gate, or one that has just left
 		}
-		if slices.Contains(h.Gates, gate) {
+		if slices.Contains(h.Gates, service) {
 			t.mu.Lock()
-			t.services[gate] = id
+			t.services[service] = id
 			t.mu.Unlock()
 			return id, true, nil
 		}
