@@ -9,6 +9,7 @@
 //	                                            without data: 63Cx, x tries are left
 //	RANDOM   00 84 00 00          Le            GET CHALLENGE
 //	LATER    80 16 hi lo                        counts by itself after hi lo seconds; event counter.later
+//	HTTP     GET /, GET and POST /counter       what the bundle is; the counter, and counting (face.go)
 //
 // All of its state is in NVM, so that a power cut, a fault or another bundle
 // becoming active loses nothing: only "PIN verified" is volatile, as it must be.
