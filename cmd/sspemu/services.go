@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"sync"
 	"syscall"
@@ -29,18 +30,25 @@ const (
 //	                               ├── terminal.Terminal ══ mem: ══ SCL ── active SPB
 //	coap-client ── --coap ── proxy.CoAP ┘
 type services struct {
-	http, coap string
+	http, coap, coaps  string
+	psk, cert, key, ca string // files
 }
 
 func (s *services) add(f *pflag.FlagSet) {
 	f.StringVar(&s.http, "http", defaultHTTP, "HTTP of the active bundle, `HOST:PORT` or off; port 0 takes a free one")
 	f.StringVar(&s.coap, "coap", defaultCoAP, "CoAP of the active bundle over UDP, `HOST:PORT` or off")
+	f.StringVar(&s.coaps, "coaps", off, "the same over DTLS, `HOST:PORT` or off")
+	f.StringVar(&s.psk, "coaps-psk", "", "`FILE` of pre-shared keys for --coaps: lines IDENTITY:KEY, the key in hexadecimal")
+	f.StringVar(&s.cert, "coaps-cert", "", "`FILE` with the certificate of the server for --coaps (PEM)")
+	f.StringVar(&s.key, "coaps-key", "", "`FILE` with the key of that certificate (PEM)")
+	f.StringVar(&s.ca, "coaps-client-ca", "", "`FILE` with the certificates that sign those of clients (PEM)")
 }
 
 // opened is what listens.
 type opened struct {
-	http net.Listener
-	coap *net.UDPConn
+	http  net.Listener
+	coap  *net.UDPConn
+	coaps *proxy.DTLSListener
 }
 
 func (o *opened) Close() {
@@ -49,6 +57,9 @@ func (o *opened) Close() {
 	}
 	if o.coap != nil {
 		o.coap.Close()
+	}
+	if o.coaps != nil {
+		o.coaps.Close()
 	}
 }
 
@@ -76,6 +87,25 @@ func (s *services) open(f *pflag.FlagSet, notes io.Writer) (o *opened, err error
 				return o, err
 			}
 		}
+	}
+	if s.coaps == off {
+		if s.psk+s.cert+s.key+s.ca != "" {
+			return o, usage(errors.New("--coaps-psk, --coaps-cert, --coaps-key and --coaps-client-ca belong to --coaps HOST:PORT, which is off"))
+		}
+		return o, nil
+	}
+	conf, err := proxy.LoadDTLS(s.psk, s.cert, s.key, s.ca)
+	if err != nil {
+		return o, fmt.Errorf("--coaps: %w", err)
+	}
+	conf.Log = slog.New(slog.NewTextHandler(notes, nil))
+	at, err := net.ResolveUDPAddr("udp", s.coaps)
+	if err != nil {
+		return o, refused(f, "coaps", s.coaps, err, notes)
+	}
+	if o.coaps, err = proxy.ListenDTLS(at, conf); err != nil {
+		o.coaps = nil
+		return o, fmt.Errorf("--coaps: %w", err)
 	}
 	return o, nil
 }
@@ -132,6 +162,10 @@ func (o *opened) start(e *emulator, failed chan<- error) (end func(), err error)
 	if o.coap != nil && err == nil {
 		at.CoAP = o.coap.LocalAddr().String()
 		err = serve("CoAP", func(t *terminal.Terminal) error { return proxy.NewCoAP(t).Serve(ctx, o.coap) })
+	}
+	if o.coaps != nil && err == nil {
+		at.CoAPS = o.coaps.Addr().String()
+		err = serve("CoAP over DTLS", func(t *terminal.Terminal) error { return proxy.NewCoAP(t).ServeDTLS(ctx, o.coaps) })
 	}
 	if err != nil {
 		end()
