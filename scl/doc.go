@@ -20,6 +20,7 @@
 // # Procedures
 //
 //	Network.Register, Deregister   host registration and deregistration; the other hosts get EVT_HOT_PLUG
+//	Domain.Register, Deregister    the same for a host behind a link: ADM_REGISTER_HOST, ADM_DEREGISTER_HOST
 //	Host.Publish                   a gate is offered
 //	Host.Create                    ADM_CREATE_PIPE to the network controller, which sends ADM_NOTIFY_PIPE_CREATED
 //	Pipe.Open, Close               ANY_OPEN_PIPE, ANY_CLOSE_PIPE at the gate
@@ -27,9 +28,32 @@
 //	Host.Admin().Call              ADM_CLEAR_ALL_PIPE, ADM_NOTIFY_ALL_PIPE_CLEARED
 //	Pipe.Get, Set                  ANY_GET_PARAMETER, ANY_SET_PARAMETER on the registry of a gate
 //
-// # States of a pipe
+// # Host domains
 //
-// Each end has a state; a pipe exists between creation and deletion.
+// The SSP host domain is a Network: the network controller host, the hosts of this
+// process and the router. A terminal host domain is a Domain, behind a link whose
+// other end is a Port of the network; packets go over it as they are.
+//
+//	terminal host domain                     SSP host domain
+//	┌──────────────────┐                 ┌─────────────────────────────┐
+//	│ terminal host    │                 │ SPB host   other hosts      │
+//	│   Domain         │                 │    │           │            │
+//	│     └── packets ─┼── link ══ Port ─┼──> router ─────┘            │
+//	└──────────────────┘                 │ network controller host     │
+//	                                     └─────────────────────────────┘
+//
+// # States of a host (hostMachine)
+//
+//	              register                       in state      a packet from it
+//	Unregistered ───────────> Registered         Unregistered  ADM_REGISTER_HOST only,
+//	     │  ^                  │  │                            else ANY_E_INHIBITED
+//	     │  └── deregister ────┘  │              Registered    is routed
+//	     └───> Gone <─────────────┘              Gone          dropped
+//	       lost: the link, or the host leaves
+//
+// # States of a pipe end (pipeMachine)
+//
+// A pipe exists between creation and deletion; a pipe session lasts while it is open.
 //
 //	          Create           Open                      in state   a command              an event
 //	(none) ─────────> Closed ─────────> Open             Closed     ANY_E_PIPE_NOT_OPENED  dropped
@@ -40,7 +64,16 @@
 //	                              a host deregisters
 //
 // The static pipes to the link and administration gates are open from
-// registration to deregistration.
+// registration to deregistration, behind a link from the moment there is one.
+//
+// # Flow control, length of packets, rights
+//
+// Pipes to the TCP and UDP gates are under flow control by credit (credit.go): a
+// sender that has none gets ErrNoCredit, one that sends all the same loses the pipe.
+// Packets are as long as both hosts of a pipe can take, which is the MTU of the link
+// for a host behind one; messages are cut into as many as that needs. Who may create
+// a pipe to what is decided by the white list of the host (WHITELIST) and by the
+// access rule of the network (SetAccess).
 //
 // # Order, locks and buffers
 //
@@ -50,8 +83,11 @@
 // nest. Sending does not allocate once each end has its buffer, and a message of
 // one fragment is not copied at the receiving end.
 //
+// Packets for a link wait until the lock is free and are sent in order (port.go).
+//
 // Packets that come from outside the process, over a link, are as untrusted as
-// any: what they can occupy is bounded by message.max_length for each pipe end.
+// any: what they can occupy is bounded by message.max_length for each pipe end, and
+// what waits for a link by 1 MiB.
 //
 // # Numbers
 //

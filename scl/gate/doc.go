@@ -1,16 +1,16 @@
 // Package gate has the standard gates that a host of the SCL publishes.
 //
-//	            SCL network
-//	                │ pipe
-//	┌───────────────┴──────────────────────────────────────────┐
-//	│ host: SPB, terminal, ...                                  │
-//	│  ┌──────────┐  ┌──────────┐  ┌──────────────────────────┐ │
-//	│  │ identity │  │ loopback │  │ UICC APDU                │ │
-//	│  │ registry │  │ echo     │  │ EVT_C_APDU > EVT_R_APDU  │ │
-//	│  └──────────┘  └──────────┘  └────────────┬─────────────┘ │
-//	└───────────────────────────────────────────│──────────────┘
-//	                                            v APDUService
-//	                                  primary platform, active SPB
+//	                            SCL network
+//	                                │ pipes
+//	┌───────────────────────────────┼──────────────────────────────────┐
+//	│ every host                    │ network controller host          │ host of the active SPB
+//	│  identity  registry,          │  timer     CRON service          │  UICC APDU    APDUService
+//	│            capability         │  accessor  authentication,       │  TCP, UDP     StreamService
+//	│            exchange           │            rights per gate       │  file system  FileService
+//	│  loopback  echo               │                                  │      │
+//	└───────────────────────────────┴──────────────────────────────────┴──────│
+//	                                                                          v
+//	                                                    primary platform, on_message of the bundle
 //
 // The link and administration gates belong to the network controller host and
 // are in package scl. Numbers are those of the network's profile.
