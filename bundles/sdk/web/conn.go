@@ -307,9 +307,16 @@ func (c *conn) exchange() (more bool, reason byte) {
 		return false, normal
 	}
 	w.begin(req)
-	if v := c.call(req); v != nil {
+	v := c.call(req)
+	if v == nil {
+		if err := sdk.NVM.Commit(); err != nil {
+			v = err
+		}
+	}
+	if v != nil {
+		sdk.NVM.Rollback()
 		if v != http.ErrAbortHandler {
-			sdk.Log(sdk.Fault, fmt.Sprintf("web: %s %s: panic: %v", req.Method, req.URL.Path, v))
+			sdk.Log(sdk.Fault, fmt.Sprintf("web: %s %s: %v", req.Method, req.URL.Path, v))
 		}
 		if v == http.ErrAbortHandler || w.sent {
 			return false, reset
@@ -321,7 +328,7 @@ func (c *conn) exchange() (more bool, reason byte) {
 	return w.finish()
 }
 
-// call runs the handler; v is what it panicked with.
+// call runs the handler; v is what it panicked with, or nil.
 func (c *conn) call(r *http.Request) (v any) {
 	ctx, cancel := context.WithCancel(context.Background())
 	c.cancel = cancel

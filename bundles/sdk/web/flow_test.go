@@ -336,8 +336,26 @@ func TestWrongMessages(t *testing.T) {
 func TestPanicIsLogged(t *testing.T) {
 	c, p := open(t, all)
 	p.Send([]byte("GET /panic HTTP/1.1\r\nHost: a\r\n\r\n"))
-	require.Equal(t, []string{"web: GET /panic: panic: at the disco"}, c.Logs)
+	require.Equal(t, []string{"web: GET /panic: at the disco"}, c.Logs)
 	require.NotContains(t, string(p.Bytes()), "disco", "the client is not told")
+}
+
+// TestNVM: what a handler wrote is stored with its response, what one wrote that
+// panics is not.
+func TestNVM(t *testing.T) {
+	var stored map[string][]byte
+	var c *sdktest.Card
+	c, p := open(t, func(w http.ResponseWriter, r *http.Request) {
+		stored = c.NVM()
+		require.NoError(t, sdk.NVM.Put(r.URL.Path, []byte{1}))
+		if r.URL.Path == "/b" {
+			panic("b")
+		}
+	})
+	p.Send([]byte("GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n"))
+	require.Equal(t, map[string][]byte{"/a": {1}}, stored, "between the requests of a message")
+	require.Equal(t, map[string][]byte{"/a": {1}}, c.NVM())
+	require.Equal(t, 1, strings.Count(string(p.Bytes()), "HTTP/1.1 200"))
 }
 
 // TestPipelineWithoutReading: requests wait in the window while the client does

@@ -20,6 +20,10 @@
 // locks. A handler must not wait for anything else (a channel, time.Sleep): it
 // would hold up the bundle. r.Context ends when the connection does.
 //
+// What a handler wrote to NVM is stored before the end of its response leaves, and
+// when it is suspended: another call can come between. A panic drops what was
+// written since; the client gets 500, or a reset when the response had begun.
+//
 // As in net/http: status 200 unless another was given, Content-Type by the first
 // octets, Content-Length for bodies up to 4 KiB, else chunks; Flush; interim
 // responses (103); ErrAbortHandler. Not served: trailers of a response, Upgrade,
