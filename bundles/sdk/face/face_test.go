@@ -68,8 +68,8 @@ func TestHTML(t *testing.T) {
 	page := string(card.HTML())
 	for _, want := range []string{
 		"<h1>USIM on a UICC</h1>", "<li>ETSI TS 102 221</li>", "<dt>ICCID</dt><dd>8900101000000000001</dd>",
-		`<h2 id="pins">PINs</h2>`, `<th scope="col">Tries left</th>`, "<td>ADM1</td><td>yes</td><td>no</td><td>yes</td><td>0</td><td>5</td><td></td><td></td>",
-		"<dt>Files</dt><dd>40</dd>", "<td><code>A0000000871002</code></td><td>USIM</td>",
+		`<h2 id="pins">PINs</h2>`, `<th scope="col">Tries left</th>`, `<th scope="row">ADM1</th><td>yes</td><td>no</td><td>yes</td><td>0</td><td>5</td><td></td><td></td>`,
+		"<dt>Files</dt><dd>40</dd>", `<th scope="row"><code>A0000000871002</code></th><td>USIM</td>`,
 	} {
 		require.Contains(t, page, want)
 	}

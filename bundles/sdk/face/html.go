@@ -14,12 +14,12 @@ const style = `:root{color-scheme:light dark;--ink:#1d2433;--soft:#5a6478;--pape
 	`section{margin-top:1.2rem;padding:1rem 1.2rem;background:var(--paper);border:1px solid var(--line);border-radius:.6rem;overflow-x:auto}` +
 	`ul{margin:0;padding-left:1.2rem}` +
 	`dl{display:grid;grid-template-columns:max-content 1fr;gap:.3rem 1.5rem;margin:0}` +
-	`dt,th,footer,.name{color:var(--soft)}` +
+	`dt,thead th,footer,.name{color:var(--soft)}` +
 	`dd{margin:0;overflow-wrap:anywhere}` +
 	`table{width:100%;border-collapse:collapse}` +
 	`th,td{padding:.35rem .8rem .35rem 0;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}` +
-	`tbody tr:last-child td{border-bottom:0}` +
-	`th{font-weight:600;font-size:.9rem}` +
+	`tbody tr:last-child>*{border-bottom:0}` +
+	`th{font-weight:600}` +
 	`dd,td,code{font-variant-numeric:tabular-nums}` +
 	`code{color:var(--accent);font-family:ui-monospace,monospace;overflow-wrap:anywhere}` +
 	`footer{margin-top:1.5rem;font-size:.9rem}`
@@ -29,7 +29,7 @@ const style = `:root{color-scheme:light dark;--ink:#1d2433;--soft:#5a6478;--pape
 const Policy = "default-src 'none'; style-src 'sha256-" + styleHash + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 
 // styleHash is SHA-256 of style in Base64; a test compares.
-const styleHash = "jMu4EJIBPyeBv3eiJT3vYv74fz6O+jl320fo6CB7qDw="
+const styleHash = "kx/KPGjoBRtidZ2+d9h8dJVTS9GcGXvT5juGLES9ejs="
 
 // HTML is the description as a page of its own, without scripts, for light and
 // dark screens.
@@ -103,12 +103,16 @@ func appendTable(b []byte, rows []value) []byte {
 	b = append(b, `</tr></thead><tbody>`...)
 	for _, r := range rows {
 		b = append(b, `<tr>`...)
-		for _, k := range head.keys {
-			b = append(b, `<td>`...)
+		for i, k := range head.keys {
+			cell, end := `<td>`, `</td>`
+			if i == 0 { // what the row is about
+				cell, end = `<th scope="row">`, `</th>`
+			}
+			b = append(b, cell...)
 			if m, ok := r.get(k); ok {
 				b = appendHTML(b, m)
 			}
-			b = append(b, `</td>`...)
+			b = append(b, end...)
 		}
 		b = append(b, `</tr>`...)
 	}
