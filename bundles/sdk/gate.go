@@ -42,6 +42,11 @@ type Gate interface {
 	Message(pipe uint32, instruction byte, data []byte) error
 }
 
+// WithIdle is a Gate that wants to look around when the bundle has been at work:
+// Idle is called after every command, signal and message, before what that wrote is
+// stored.
+type WithIdle interface{ Idle() }
+
 // Gates are what a bundle serves beside the UICC APDU gate; nil: it has no such
 // gate.
 type Gates struct {
@@ -127,6 +132,27 @@ func (m *machine) gates() int32 {
 	return g
 }
 
+// rest lets the gates look around.
+func (m *machine) rest() {
+	for _, g := range m.idle {
+		g.Idle()
+	}
+}
+
+// serve asks the App for its gates.
+func (m *machine) serve() {
+	s, ok := m.app.(Server)
+	if !ok {
+		return
+	}
+	m.served, m.idle = s.Gates(), nil
+	for _, g := range []Gate{m.served.TCP, m.served.UDP} {
+		if w, ok := g.(WithIdle); ok {
+			m.idle = append(m.idle, w)
+		}
+	}
+}
+
 // gate takes a message to another gate than UICC APDU.
 func (m *machine) gate(gate, pipe uint32, instruction byte, n int) int32 {
 	var g Gate
@@ -144,6 +170,7 @@ func (m *machine) gate(gate, pipe uint32, instruction byte, n int) int32 {
 		return -int32(ErrUnknownID)
 	}
 	err := g.Message(pipe, instruction, m.in[:n])
+	m.rest()
 	if err == nil || instruction == Opened {
 		return code(err)
 	}

@@ -10,6 +10,7 @@ import (
 type machine struct {
 	app    App
 	served Gates
+	idle   []WithIdle             // of served
 	in     [apdu.MaxCommand]byte  // IPC COM to MAIN: the platform writes
 	out    [apdu.MaxResponse]byte // IPC MAIN to COM: the bundle writes
 	cmd    Command
@@ -21,9 +22,7 @@ type machine struct {
 var cur = new(machine)
 
 func (m *machine) init(r Reason) int32 {
-	if s, ok := m.app.(Server); ok {
-		m.served = s.Gates()
-	}
+	m.serve()
 	return code(m.app.Init(r))
 }
 
@@ -81,6 +80,7 @@ func (m *machine) message(gate, pipe uint32, instruction byte, n int) int32 {
 	var err error
 	if m.cmd, err = apdu.Parse(m.in[:n]); err == nil {
 		sw = m.app.APDU(&m.cmd, r)
+		m.rest()
 	}
 	if r.overflow {
 		r.Reset()
@@ -100,4 +100,5 @@ func (m *machine) signal(s Signal) {
 	if s != 0 {
 		m.app.Signal(s)
 	}
+	m.rest()
 }

@@ -4,15 +4,18 @@ import (
 	"strings"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/coap"
 	"github.com/sspemu/sspemu/bundles/sdk/face"
 	"github.com/sspemu/sspemu/bundles/sdk/web"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
-// Gates are the services beside UICC APDU: the description of the card at / of the
-// TCP gate.
+// Gates are the services beside UICC APDU: the description of the card, over HTTP at
+// the TCP gate and over CoAP at the UDP gate.
 func (c *Card) Gates() sdk.Gates {
-	return sdk.Gates{TCP: web.New(web.Face(c.describe))}
+	things := coap.New()
+	things.Face(c.describe)
+	return sdk.Gates{TCP: web.New(web.Face(c.describe)), UDP: things}
 }
 
 // Files that everybody may know something of.

@@ -60,6 +60,7 @@ type Server struct {
 	due           int64 // tick at which timer runs
 
 	observers map[string][]*observer
+	face      faced
 	watched   int // how many
 	dirty     []*observer
 	notifying bool // Get is making a notification
