@@ -16,19 +16,22 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/pion/dtls/v3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/pion/dtls/v3"
+	dtlsnet "github.com/pion/dtls/v3/pkg/net"
 	coapdtls "github.com/plgd-dev/go-coap/v3/dtls"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/message/pool"
 	"github.com/plgd-dev/go-coap/v3/udp"
+	"github.com/plgd-dev/go-coap/v3/udp/client"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/bundles/sdk/coap"
@@ -301,12 +304,32 @@ func TestCoAPNobody(t *testing.T) {
 var keys = map[string][]byte{"client": []byte("secret")}
 
 // pskClient is the other end.
-func pskClient(identity, key string) *dtls.Config {
-	return &dtls.Config{
-		PSK:             func([]byte) ([]byte, error) { return []byte(key), nil },
-		PSKIdentityHint: []byte(identity),
-		CipherSuites:    []dtls.CipherSuiteID{dtls.TLS_PSK_WITH_AES_128_CCM_8},
+func pskClient(identity, key string) []dtls.ClientOption {
+	return []dtls.ClientOption{
+		dtls.WithPSK(func([]byte) ([]byte, error) { return []byte(key), nil }),
+		dtls.WithPSKIdentityHint([]byte(identity)),
+		dtls.WithCipherSuites(dtls.TLS_PSK_WITH_AES_128_CCM_8),
 	}
+}
+
+// dialDTLS is a CoAP client that has a session.
+func dialDTLS(t testing.TB, addr string, o []dtls.ClientOption) *client.Conn {
+	cc, err := coapdtls.Dial(addr, coapdtls.NewDTLSClientOptions(o...))
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = cc.Close() })
+	return cc
+}
+
+// refused tries to get a session.
+func refused(t testing.TB, addr string, o []dtls.ClientOption) error {
+	conn, err := net.Dial("udp", addr)
+	require.NoError(t, err)
+	d, err := dtls.ClientWithOptions(dtlsnet.PacketConnFromConn(conn), conn.RemoteAddr(), o...)
+	require.NoError(t, err)
+	defer d.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // a wrong key is silence
+	defer cancel()
+	return d.HandshakeContext(ctx)
 }
 
 // logged is a log for a test to look at.
@@ -336,31 +359,20 @@ func TestCoAPSecurePSK(t *testing.T) {
 	log := &logged{line: make(chan struct{}, 10)}
 	addr := s.serveDTLS(proxy.DTLS{PSK: keys, Log: slog.New(slog.NewTextHandler(log, nil))}).String()
 	ctx := within10s(t)
-	one, err := coapdtls.Dial(addr, pskClient("client", "secret"))
-	require.NoError(t, err)
+	one := dialDTLS(t, addr, pskClient("client", "secret"))
 	m, err := one.Get(ctx, "/store")
 	require.Equal(t, "one", body(t, m, err))
 	changes := make(chan string, 5)
 	_, err = one.Observe(ctx, "/store", func(m *pool.Message) { changes <- body(t, m, nil) })
 	require.NoError(t, err)
 	require.Equal(t, "one", <-changes)
-	other, err := coapdtls.Dial(addr, pskClient("client", "secret"))
-	require.NoError(t, err)
-	defer other.Close()
+	other := dialDTLS(t, addr, pskClient("client", "secret"))
 	_, err = other.Put(ctx, "/store", message.TextPlain, strings.NewReader("two"))
 	require.NoError(t, err)
 	require.Equal(t, "two", <-changes)
 
-	for _, wrong := range []*dtls.Config{pskClient("stranger", "secret"), pskClient("client", "guess")} {
-		short, cancel := context.WithTimeout(ctx, 500*time.Millisecond) // a wrong key is silence
-		cc, err := coapdtls.Dial(addr, wrong)
-		if err == nil {
-			_, err = cc.Get(short, "/store")
-			_ = cc.Close()
-		}
-		cancel()
-		require.Error(t, err)
-	}
+	require.Error(t, refused(t, addr, pskClient("stranger", "secret")))
+	require.Error(t, refused(t, addr, pskClient("client", "guess")))
 	<-log.line
 	require.Contains(t, log.String(), `level=WARN msg="DTLS: session refused" client=127.0.0.1:`)
 	require.Contains(t, log.String(), `unknown identity`)
@@ -432,26 +444,22 @@ func TestCoAPSecureCertificates(t *testing.T) {
 	parsed, err := x509.ParseCertificate(ca.Certificate[0])
 	require.NoError(t, err)
 	roots.AddCert(parsed)
-	stranger := certificate(t, "stranger", nil)
-	for name, client := range map[string]*dtls.Config{
-		"CCM_8": {CipherSuites: []dtls.CipherSuiteID{dtls.TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8}, RootCAs: roots, ServerName: "card", Certificates: []tls.Certificate{certificate(t, "me", &ca)}},
-		"GCM":   {RootCAs: roots, ServerName: "card", Certificates: []tls.Certificate{certificate(t, "me", &ca)}},
+	card := []dtls.ClientOption{dtls.WithRootCAs(roots), dtls.WithServerName("card")}
+	with := func(o ...dtls.ClientOption) []dtls.ClientOption { return append(slices.Clone(card), o...) }
+	mine := dtls.WithCertificates(certificate(t, "me", &ca))
+	for name, o := range map[string][]dtls.ClientOption{
+		"CCM_8": with(mine, dtls.WithCipherSuites(dtls.TLS_ECDHE_ECDSA_WITH_AES_128_CCM_8)),
+		"GCM":   with(mine),
 		"PSK":   pskClient("client", "secret"),
 	} {
-		cc, err := coapdtls.Dial(addr, client)
+		m, err := dialDTLS(t, addr, o).Get(ctx, "/store")
 		require.NoError(t, err, name)
-		m, err := cc.Get(ctx, "/store")
-		require.NoError(t, err, name+log.String())
 		require.Equal(t, "one", body(t, m, err), name)
-		require.NoError(t, cc.Close())
 	}
-	for name, certs := range map[string][]tls.Certificate{"none": nil, "of somebody else": {stranger}} {
-		cc, err := coapdtls.Dial(addr, &dtls.Config{RootCAs: roots, ServerName: "card", Certificates: certs})
-		if err == nil {
-			_, err = cc.Get(ctx, "/store")
-			_ = cc.Close()
-		}
-		require.Error(t, err, name)
+	for name, o := range map[string][]dtls.ClientOption{
+		"none": card, "of somebody else": with(dtls.WithCertificates(certificate(t, "stranger", nil))),
+	} {
+		require.Error(t, refused(t, addr, o), name)
 		<-log.line
 	}
 }
@@ -462,8 +470,7 @@ func TestCoAPSecureIdle(t *testing.T) {
 	s.join(store("one"))
 	addr := s.serveDTLS(proxy.DTLS{PSK: keys, Idle: 200 * time.Millisecond}).String()
 	ctx := within10s(t)
-	cc, err := coapdtls.Dial(addr, pskClient("client", "secret"))
-	require.NoError(t, err)
+	cc := dialDTLS(t, addr, pskClient("client", "secret"))
 	m, err := cc.Get(ctx, "/store")
 	require.Equal(t, "one", body(t, m, err))
 	<-cc.Done()
