@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -108,6 +109,9 @@ func DefaultProfile() *Profile {
 	}
 	return p
 }
+
+// DefaultProfileFile is the file of scl-profile-0, as people change it.
+func DefaultProfileFile() []byte { return slices.Clone(profile0) }
 
 // LoadProfile reads a profile from a file. Errors read "file:line: reason".
 func LoadProfile(path string) (*Profile, error) {

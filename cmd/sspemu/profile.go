@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -13,6 +14,7 @@ func newProfile() *cobra.Command {
 	var (
 		file   string
 		asJSON bool
+		asYAML bool
 	)
 	cmd := &cobra.Command{
 		Use:   "profile",
@@ -22,6 +24,13 @@ header widths. Each has its source and a confidence (verified, inferred, from-me
 or chosen). serve --scl-profile FILE replaces them.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if asYAML && (asJSON || file != "") {
+				return usage(errors.New("--yaml prints the built-in file as it is: no --json and no --scl-profile with it"))
+			}
+			if asYAML {
+				_, err := cmd.OutOrStdout().Write(scl.DefaultProfileFile())
+				return err
+			}
 			p := scl.DefaultProfile()
 			if file != "" {
 				var err error
@@ -46,6 +55,7 @@ or chosen). serve --scl-profile FILE replaces them.`,
 		},
 	}
 	cmd.Flags().StringVar(&file, "scl-profile", "", "print this `FILE` instead of the built-in profile")
+	cmd.Flags().BoolVar(&asYAML, "yaml", false, "print the file of the built-in profile, to be changed and given to serve --scl-profile")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd
 }
