@@ -7,12 +7,20 @@ import (
 	"net/netip"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/plgd-dev/go-coap/v3/udp/coder"
 
 	"github.com/sspemu/sspemu/scl/terminal"
+)
+
+// lethal is how many requests are remembered that broke the bundle, and for how long
+// a client may repeat one (EXCHANGE_LIFETIME, RFC 7252 4.8.2). The number is chosen.
+const (
+	lethal           = 64
+	exchangeLifetime = 247 * time.Second
 )
 
 // maxQueued is how many octets of datagrams may wait to be sent to clients; more
@@ -33,7 +41,9 @@ const maxQueued = 1 << 20
 //	5.04             the bundle ran over its time
 //	5.02             the bundle broke off
 //
-// The next datagram finds the bundle that is active by then.
+// The next datagram finds the bundle that is active by then. A request that broke
+// the bundle is not given to the next one when the client repeats it: it gets the
+// same answer again (RFC 7252 4.5).
 type CoAP struct {
 	t *terminal.Terminal
 }
@@ -68,14 +78,23 @@ type relay struct {
 	write func(peer netip.AddrPort, b []byte) bool // false: there is no such client
 	id    atomic.Uint32                            // latest message ID of ours
 
-	open sync.Mutex
-	d    *terminal.Datagrams
+	open   sync.Mutex
+	d      *terminal.Datagrams
+	broken []breakage // oldest first
 
 	mu           sync.Mutex
 	queue, spare queue
 	asking       atomic.Int32  // goroutines that will flush when the bundle returns
 	wake         chan struct{} // for the goroutine that flushes otherwise
 	writing      sync.Mutex    // keeps the order
+}
+
+// breakage is the answer to a request that broke the bundle.
+type breakage struct {
+	peer   netip.AddrPort
+	head   [4]byte // of the request
+	answer []byte
+	at     time.Time
 }
 
 // queue is datagrams one after the other.
@@ -129,15 +148,38 @@ func (r *relay) close() {
 
 // toBundle takes a datagram from a client to the bundle, and its answer back.
 func (r *relay) toBundle(ctx context.Context, peer netip.AddrPort, b []byte) {
+	if again := r.repeated(peer, b); again != nil {
+		r.write(peer, again)
+		return
+	}
 	r.asking.Add(1)
 	err := r.send(ctx, peer, b)
 	r.asking.Add(-1)
 	r.flush()
-	if err != nil {
-		if b := refusal(b, err, uint16(r.id.Add(1))); b != nil {
-			r.write(peer, b)
+	if err == nil {
+		return
+	}
+	if answer := refusal(b, err, uint16(r.id.Add(1))); answer != nil {
+		if errors.Is(err, terminal.ErrReset) || errors.Is(err, terminal.ErrTimeout) {
+			r.open.Lock()
+			r.broken = append(r.broken[max(0, len(r.broken)+1-lethal):], breakage{peer, [4]byte(b), answer, time.Now()})
+			r.open.Unlock()
+		}
+		r.write(peer, answer)
+	}
+}
+
+// repeated is the answer to a request that broke the bundle before, nil for others.
+func (r *relay) repeated(peer netip.AddrPort, b []byte) []byte {
+	r.open.Lock()
+	defer r.open.Unlock()
+	for i := range r.broken {
+		x := &r.broken[i]
+		if x.peer == peer && len(b) >= 4 && x.head == [4]byte(b) && time.Since(x.at) < exchangeLifetime {
+			return x.answer
 		}
 	}
+	return nil
 }
 
 // send sends b through the socket that is open, or a new one. nil: it is sent, or

@@ -281,6 +281,7 @@ func TestCoAPNobody(t *testing.T) {
 		{func() { s.leave(); s.join(store("one")) }, "42010008 0107" + path, "624500080107c0 one"},
 		{func() { s.leave(); s.join(store("two")) }, "42010009 0107" + path, "624500090107c0 two"},
 		{breaks(1), "4201000a 0107" + path, "62a2000a0107 sspemu: the bundle broke off, see the log"},
+		{nil, "4201000a 0107" + path, "62a2000a0107 sspemu: the bundle broke off, see the log"}, // is not tried again
 		{nil, "4201000b 0107" + path, "6245000b0107c0 two"},
 		{breaks(2), "4201000c 0107" + path, "62a4000c0107 sspemu: the bundle ran over its time"},
 		{nil, "4201000d 0107" + path, "6245000d0107c0 two"},
