@@ -296,7 +296,7 @@ func linkState(url string) string {
 	return "waiting for pcscd (sspemu doctor tells what it needs)"
 }
 
-// suggestions are three lines to paste.
+// suggestions are lines to paste.
 func (s *server) suggestions(st console.Status, list []console.Bundle) []string {
 	name, flags := os.Args[0], ""
 	if strings.ContainsAny(name, " '\"") {
@@ -317,11 +317,14 @@ func (s *server) suggestions(st console.Status, list []console.Bundle) []string 
 			break
 		}
 	}
-	return []string{
+	try := []string{
 		"  " + name + " apdu" + flags + " 00A40004023F00",
 		"  " + name + " bundle activate" + flags + " " + other,
-		"  opensc-tool --list-readers --atr",
 	}
+	if st.HTTP != "" {
+		try = append(try, "  curl http://"+st.HTTP+"/")
+	}
+	return append(try, "  opensc-tool --list-readers --atr")
 }
 
 func (s *server) printReady() error {
