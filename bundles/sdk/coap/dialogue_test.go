@@ -29,7 +29,10 @@ func numbered(n int) string {
 func house() *coap.Server {
 	s := coap.New()
 	value, calls := "22.3 C", 0
-	get := func(_ *coap.Request, w *coap.Response) { _, _ = w.WriteString(value) }
+	get := func(_ *coap.Request, w *coap.Response) {
+		_, _ = w.Write([]byte(value[:1]))
+		_, _ = w.WriteString(value[1:])
+	}
 	s.Handle("/temperature", coap.Resource{
 		Get: get,
 		Put: func(r *coap.Request, _ *coap.Response) {
@@ -424,6 +427,18 @@ func TestDialogues(t *testing.T) {
 			< ACK 0x0006 4.13 size1=3000 'the resource takes at most 3000 octets'
 			> CON 7 PUT path=store block1=1048575/0/1024 'x'
 			< ACK 0x0007 4.13 block1=1048575/0/1024 size1=3000 'the resource takes at most 3000 octets'`},
+		{"a body that takes too long, and one that begins anew", `
+			> CON 1 PUT path=store block1=0/1/16 '0123456789abcdef'
+			< ACK 0x0001 2.31 block1=0/1/16
+			| 247s
+			> CON 2 PUT path=store block1=1/0/16 '!'
+			< ACK 0x0002 4.08 block1=1/0/16 'the blocks before are missing'
+			> CON 3 PUT path=store block1=0/1/16 'aaaaaaaaaaaaaaaa'
+			< ACK 0x0003 2.31 block1=0/1/16
+			> CON 4 PUT path=store block1=0/1/16 'bbbbbbbbbbbbbbbb'
+			< ACK 0x0004 2.31 block1=0/1/16
+			> CON 5 PUT path=store block1=1/0/16 '!'
+			< ACK 0x0005 2.04 ct=0 block1=1/0/16 'b..!'`},
 		{"two bodies at a time, told apart by Request-Tag", `
 			> CON 1 PUT path=store block1=0/1/16 tag=01 '` + block[:16] + `'
 			< ACK 0x0001 2.31 block1=0/1/16

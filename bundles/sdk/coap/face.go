@@ -42,7 +42,7 @@ func (s *Server) state() face.Description {
 
 // Idle tells the observers of /state when it has changed (sdk.WithIdle).
 func (s *Server) Idle() {
-	if s.face.describe == nil || len(s.observers[statePath]) == 0 {
+	if s.face.describe == nil || !s.observed(statePath) {
 		s.face.last = nil
 		return
 	}

@@ -55,7 +55,7 @@ func (s *Server) release(e endpoint) {
 func (s *Server) observe(w *Response) *observer {
 	r := w.r
 	s.unobserve(r)
-	if s.watched >= MaxObservers {
+	if len(s.observers) >= MaxObservers {
 		return nil
 	}
 	o := &observer{r: r, format: w.Format, since: sdk.Now()}
@@ -64,8 +64,7 @@ func (s *Server) observe(w *Response) *observer {
 	}
 	p := s.peer(r.from)
 	p.observers = append(p.observers, o)
-	s.observers[r.Path] = append(s.observers[o.r.Path], o)
-	s.watched++
+	s.observers = append(s.observers, o)
 	return o
 }
 
@@ -87,13 +86,8 @@ func (s *Server) remove(o *observer) {
 		return
 	}
 	o.gone = true
-	s.watched--
 	same := func(x *observer) bool { return x == o }
-	if l := slices.DeleteFunc(s.observers[o.r.Path], same); len(l) > 0 {
-		s.observers[o.r.Path] = l
-	} else {
-		delete(s.observers, o.r.Path)
-	}
+	s.observers = slices.DeleteFunc(s.observers, same)
 	p := s.peers[o.r.from]
 	p.observers = slices.DeleteFunc(p.observers, same)
 	if o.flight != nil {
@@ -102,20 +96,49 @@ func (s *Server) remove(o *observer) {
 	s.release(o.r.from)
 }
 
+// observed tells whether there is an observer of path.
+func (s *Server) observed(path string) bool {
+	return slices.ContainsFunc(s.observers, func(o *observer) bool { return o.r.Path == path })
+}
+
+// rebind gives the observers the resources that are there now. Those that have none
+// any more are told, and are observers no longer.
+func (s *Server) rebind() {
+	for _, o := range slices.Clone(s.observers) {
+		if res := s.lookup([]byte(o.r.Path)); res != nil && res.Get != nil && res.Observable {
+			o.r.resource = res
+			continue
+		}
+		w := new(Response)
+		w.reset(s, o.r)
+		w.o = o
+		w.Fail(NotFound, "the resource was removed")
+		_ = s.push(w, nil)
+		s.remove(o)
+	}
+}
+
 // Notify tells the observers of path that its representation changed: Get is asked
 // once for each of them and the answer sent. One that cannot be sent now, because
 // the terminal has to read first, is made up for by the state of then. May be
 // called at any time, from a handler, a timer or a command.
 func (s *Server) Notify(path string) {
-	list := s.observers[clean(path)]
+	path = clean(path)
 	if s.notifying { // Get of a resource changes another: after it
-		for _, o := range list {
-			s.miss(o)
+		for _, o := range s.observers {
+			if o.r.Path == path {
+				s.miss(o)
+				s.again = true
+			}
 		}
-		s.again = s.again || len(list) > 0
 		return
 	}
-	s.walk = append(s.walk[:0], list...)
+	s.walk = s.walk[:0]
+	for _, o := range s.observers {
+		if o.r.Path == path {
+			s.walk = append(s.walk, o)
+		}
+	}
 	for _, o := range s.walk {
 		if !o.gone && !o.dirty {
 			s.notify(o, nil)

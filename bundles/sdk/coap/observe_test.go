@@ -155,8 +155,41 @@ func TestNotifications(t *testing.T) {
 			c.change(1)
 			c.play("< NON 2.05 token=01 observe ct=0 '51'\n< NON 2.05 token=01 observe ct=0 '51'")
 		}},
+		{"a handler that takes its time, once for ever", 0, func(c *clock) {
+			var open []*coap.Response
+			c.s.Handle("t", coap.Resource{Observable: true, Get: func(_ *coap.Request, w *coap.Response) { open = append(open, w.Later()) }})
+			c.change(2)
+			c.play("")
+			c.during(func() { open[1].Text("at last"); open[1].Answer() })
+			c.play("< NON 2.05 token=01 observe ct=0 'at last'\n> RST last EMPTY")
+			c.during(func() { open[0].Text("too late"); open[0].Answer() })
+		}},
+		{"the resource is moved, below another one, then nowhere", 0, func(c *clock) {
+			below := func(v string) coap.Resource {
+				return coap.Resource{Observable: true, Get: func(r *coap.Request, w *coap.Response) { w.Text(v + r.Path) }}
+			}
+			c.s.Handle("u/", below("below "))
+			c.play("> CON 2 GET token=02 observe=0 path=u path=v\n< ACK 0x0002 2.05 token=02 observe ct=0 'below u/v'")
+			c.during(func() { c.s.Handle("u/v", below("at ")); c.s.Notify("u/v") })
+			c.play("< NON 2.05 token=02 observe ct=0 'at u/v'")
+			c.during(func() { c.s.Remove("u/v"); c.s.Notify("u/v"); c.s.Notify("u/") })
+			c.play("< NON 2.05 token=02 observe ct=0 'below u/v'")
+			c.during(func() { c.s.Remove("u/") })
+			c.play("< NON 4.04 token=02 'the resource was removed'")
+			c.during(func() { c.s.Handle("t", coap.Resource{}) })
+			c.play("< NON 4.04 token=01 'the resource was removed'")
+		}},
+		{"begun with 2.03", 0, func(c *clock) {
+			c.s.Handle("e", coap.Resource{Observable: true, Get: func(_ *coap.Request, w *coap.Response) {
+				w.ETag = []byte{byte(c.ticks)}
+				w.Text("e")
+			}})
+			c.play("> CON 2 GET token=02 etag=00 observe=0 path=e\n< ACK 0x0002 2.03 token=02 etag=00 observe")
+			c.during(func() { c.ticks++; c.s.Notify("e") })
+			c.play("< NON 2.05 token=02 etag=01 observe ct=0 'e'")
+		}},
 		{"the resource is handled anew", 0, func(c *clock) {
-			c.s.Handle("t", coap.Resource{Get: func(_ *coap.Request, w *coap.Response) { w.Text("new") }})
+			c.s.Handle("t", coap.Resource{Observable: true, Get: func(_ *coap.Request, w *coap.Response) { w.Text("new") }})
 			c.change(1)
 			c.play("< NON 2.05 token=01 observe ct=0 'new'")
 		}},
@@ -205,6 +238,23 @@ func TestClosedPipe(t *testing.T) {
 	require.NoError(t, st.pipe.Message(9, nil))
 	require.NoError(t, st.pipe.Message(sdk.Data, make([]byte, 17)))
 	require.Len(t, st.Logs, 2, "both are logged")
+}
+
+// TestLostPipe: a pipe that ended without a word is noticed by the next message.
+func TestLostPipe(t *testing.T) {
+	c := newClock(t, 1, 1<<20)
+	c.play("> CON 1 GET token=01 observe=0 path=t\n< ACK 0x0001 2.05 token=01 observe ct=0 '0'")
+	var slow *coap.Response
+	c.s.Handle("slow", coap.Resource{Get: func(_ *coap.Request, w *coap.Response) { slow = w.Later() }})
+	c.play("> CON 2 GET path=slow\n< ACK 0x0002 EMPTY")
+	c.during(func() {
+		require.NoError(t, sdk.Send(sdk.GateUDP, 1, sdk.Closed, []byte{0}))
+		c.s.Notify("t")
+		c.s.Notify("t")
+		slow.Answer()
+	})
+	require.Equal(t, 2, c.asked, "at the registration and once in vain")
+	c.play("| 100s")
 }
 
 // TestWithoutCredit: a notification that cannot be sent is not lost, the latest

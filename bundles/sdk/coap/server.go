@@ -59,9 +59,8 @@ type Server struct {
 	timer         *sdk.Timer
 	due           int64 // tick at which timer runs
 
-	observers map[string][]*observer
+	observers []*observer // oldest first
 	face      faced
-	watched   int // how many
 	dirty     []*observer
 	notifying bool // Get is making a notification
 	again     bool // and another one was announced meanwhile
@@ -85,7 +84,6 @@ func New() *Server {
 		resources: map[string]*resource{},
 		pipes:     map[uint32]uint32{},
 		peers:     map[endpoint]*peer{},
-		observers: map[string][]*observer{},
 		reads:     history{size: maxReads},
 		writes:    history{size: maxWrites},
 		space:     make(message.Options, 0, maxOptions),
@@ -120,9 +118,7 @@ func (s *Server) Handle(path string, r Resource) {
 	case !r.Hidden:
 		s.listed = append(s.listed, res)
 	}
-	for _, o := range s.observers[path] {
-		o.r.resource = res
-	}
+	s.rebind()
 }
 
 // Remove takes a resource away; its observers are told 4.04.
@@ -131,14 +127,7 @@ func (s *Server) Remove(path string) {
 	res := s.resources[path]
 	delete(s.resources, path)
 	s.listed = slices.DeleteFunc(s.listed, func(x *resource) bool { return x == res })
-	for _, o := range slices.Clone(s.observers[path]) {
-		w := new(Response)
-		w.reset(s, o.r)
-		w.o = o
-		w.Fail(NotFound, "the resource was removed")
-		_ = s.push(w, nil)
-		s.remove(o)
-	}
+	s.rebind()
 }
 
 // Message is that of sdk.Gate.
@@ -331,14 +320,24 @@ func (s *Server) find(r *Request) *resource {
 		p = append(p, o.Value...)
 	}
 	s.path = p
-	if res := s.resources[string(p)]; res != nil {
-		r.Path = res.path
+	res := s.lookup(p)
+	if res != nil {
+		if r.Path = res.path; len(p) != len(res.path) {
+			r.Path = string(p)
+		}
+	}
+	return res
+}
+
+// lookup is the resource with that path, or else that of everything below the
+// beginning of it; nil: there is none.
+func (s *Server) lookup(path []byte) *resource {
+	if res := s.resources[string(path)]; res != nil {
 		return res
 	}
-	for i := len(p) - 1; i >= 0; i-- {
-		if p[i] == '/' {
-			if res := s.resources[string(p[:i+1])]; res != nil {
-				r.Path = string(p)
+	for i := len(path) - 1; i >= 0; i-- {
+		if path[i] == '/' {
+			if res := s.resources[string(path[:i+1])]; res != nil {
 				return res
 			}
 		}

@@ -217,7 +217,7 @@ func (s *Server) settle(w *Response) {
 	case w.o != nil && c == 2 && w.Format != w.o.format:
 		w.Fail(NotAcceptable, "the format changed")
 	case r.Method == GET && w.Code == Content && w.o == nil && r.knows(w):
-		w.Code, w.Payload, w.Format, w.src = Valid, nil, NoFormat, nil
+		w.Code, w.Payload, w.src = Valid, nil, nil
 	}
 }
 
@@ -257,7 +257,7 @@ func (s *Server) options(w *Response, b block) message.Options {
 	for _, l := range w.Location {
 		add(message.LocationPath, []byte(l))
 	}
-	if w.Format != NoFormat && w.Code != codes.Continue {
+	if w.Format != NoFormat && w.Code != Valid {
 		number(message.ContentFormat, uint32(w.Format))
 	}
 	if w.MaxAge != defaultMaxAge {
