@@ -157,12 +157,24 @@ func (p *Platform) start(ctx context.Context, cfg Config) error {
 
 // addBuiltins brings the records up to date with the built-in bundles.
 func (p *Platform) addBuiltins(list []record) ([]record, error) {
-	for _, x := range p.builtins {
+	known := func(x Builtin) (int, bool) {
 		i := slices.IndexFunc(list, func(r record) bool { return r.Builtin == x.Name })
-		if i >= 0 && x.Fingerprint != "" && list[i].Fingerprint == x.Fingerprint {
+		return i, i >= 0 && x.Fingerprint != "" && list[i].Fingerprint == x.Fingerprint
+	}
+	packages := make([]func() (*loader.Package, error), len(p.builtins))
+	for k, x := range p.builtins {
+		if _, ok := known(x); ok {
 			continue
 		}
-		pkg, err := p.openBuiltin(x)
+		packages[k] = sync.OnceValues(func() (*loader.Package, error) { return p.openBuiltin(x) })
+		go packages[k]() // unpacking takes most of the first start: all at a time
+	}
+	for k, x := range p.builtins {
+		i, ok := known(x)
+		if ok {
+			continue
+		}
+		pkg, err := packages[k]()
 		if err != nil {
 			return nil, fmt.Errorf("built-in bundle %s: %w", x.Name, err)
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -81,6 +82,7 @@ type Instance struct {
 	said           string // first line on standard error in this call
 	watch          watchdog
 	notice         atomic.Bool // the watchdog wants Env.Working called
+	flag           sync.Mutex  // of deadline
 	deadline       api.MutableGlobal
 }
 
@@ -127,12 +129,16 @@ func (i *Instance) kill() {
 		_ = i.mod.CloseWithExitCode(context.Background(), sys.ExitCodeDeadlineExceeded)
 		return
 	}
+	i.flag.Lock()
+	defer i.flag.Unlock()
 	i.deadline.Set(endCall)
 }
 
 // remind has the bundle pause soon, so that goOn runs in the goroutine of its call.
 func (i *Instance) remind() {
 	if i.env.Working != nil && i.deadline != nil {
+		i.flag.Lock()
+		defer i.flag.Unlock()
 		i.notice.Store(true)
 		i.deadline.Set(goesOn)
 	}
@@ -140,10 +146,12 @@ func (i *Instance) remind() {
 
 // goOn tells that the call goes on. It runs in the call, from mk_get_time.
 func (i *Instance) goOn() {
+	i.flag.Lock()
 	i.deadline.Set(0)
 	if i.watch.state.Load()&killed != 0 { // at this very moment
 		i.deadline.Set(endCall)
 	}
+	i.flag.Unlock()
 	i.env.Working()
 }
 
