@@ -16,13 +16,21 @@ type observer struct {
 
 	recent [4]uint16 // message IDs of the latest notifications, to know a Reset
 	sent   int
-	count  int   // notifications since the last confirmable one
+	count  int   // notifications since the last confirmable one, more at the beginning
 	since  int64 // tick of it
 	flight *flight
 
 	dirty bool // has missed a notification and is in Server.dirty
 	stale bool // has got one since flight began that was not confirmable, but should be
 	gone  bool
+}
+
+// confirmEvery: every so manieth notification is confirmable.
+func (r *resource) confirmEvery() int {
+	if r.Confirm > 0 {
+		return r.Confirm
+	}
+	return confirmEvery
 }
 
 // peer is what is kept of a client: only while it observes or owes an
@@ -59,7 +67,8 @@ func (s *Server) observe(w *Response) *observer {
 		return nil
 	}
 	o := &observer{r: r, format: w.Format, since: sdk.Now()}
-	if !w.later { // a later response has a copy already
+	o.count = len(s.observers) % r.resource.confirmEvery() // not all acknowledge the same notification
+	if !w.later {                                          // a later response has a copy already
 		o.r = r.keep()
 	}
 	p := s.peer(r.from)
@@ -203,10 +212,7 @@ func (s *Server) push(w *Response, f *flight) error {
 	if o.gone {
 		return nil
 	}
-	every := o.r.resource.Confirm
-	if every == 0 {
-		every = confirmEvery
-	}
+	every := o.r.resource.confirmEvery()
 	due := o.count+1 >= every || now-o.since >= confirmAtLeast
 	con := f != nil || due && o.flight == nil
 	typ := message.NonConfirmable

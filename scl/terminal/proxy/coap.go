@@ -23,6 +23,9 @@ const (
 	exchangeLifetime = 247 * time.Second
 )
 
+// readBuffer is the room for datagrams that come at once, in octets. Chosen.
+const readBuffer = 4 << 20
+
 // maxQueued is how many octets of datagrams may wait to be sent to clients; more
 // are lost, as UDP may lose them. Chosen.
 const maxQueued = 1 << 20
@@ -59,6 +62,7 @@ func (c *CoAP) Serve(ctx context.Context, conn *net.UDPConn) error {
 		_, _ = conn.WriteToUDPAddrPort(b, peer) // UDP may lose it
 		return true
 	})
+	_ = conn.SetReadBuffer(readBuffer) // the system may give less
 	return r.serve(ctx, conn.Close, func() error {
 		b := make([]byte, terminal.MaxDatagram)
 		for {
