@@ -1,6 +1,9 @@
 package primary
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Class is the class of SSP that is emulated (SSPClass in the ASN.1 module of
 // ETSI TS 103 666-1).
@@ -13,6 +16,11 @@ const (
 	Embedded2  Class = "embedded2"  // eSSP type 2: primary platform and bundles
 	Removable  Class = "removable"  // rSSP, a card
 )
+
+// number is that of SSPClass in the module SSPDefinitions of ETSI TS 103 666-1.
+func (c Class) number() int {
+	return max(0, slices.Index([]Class{Integrated, Embedded1, Embedded2, Removable}, c))
+}
 
 // ParseClass reads the name of a class.
 func ParseClass(s string) (Class, error) {

@@ -81,6 +81,7 @@ func (p *Platform) newSPB(b *bundle, module *vm.Module) *spb {
 			}
 		},
 		Trace: p.tracer,
+		Class: p.class.number(),
 	}
 	return s
 }

@@ -95,3 +95,7 @@ func Log(l Level, msg string) { hostLog(int32(l), msg) }
 // Event tells the outside that something happened in the bundle. name is short
 // and stable ("pin.blocked"); data may be nil.
 func Event(name string, data []byte) { hostEvent(name, data) }
+
+// SSPClass is the class of SSP that the platform is: 0 integrated, 1 embedded type 1,
+// 2 embedded type 2, 3 removable (SSPClass of ETSI TS 103 666-1).
+func SSPClass() int { return int(hostClass()) }

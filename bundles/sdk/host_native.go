@@ -24,6 +24,7 @@ type Host interface {
 	Log(level int32, msg string)
 	Event(name string, data []byte)
 	Send(gate, pipe uint32, instruction byte, data []byte) int32
+	Class() int32
 }
 
 // native is held during a call into an App: the functions of this package
@@ -46,6 +47,7 @@ func hostNext(key string, buf []byte) int32           { return host.NVMNext(key,
 func hostRandom(p []byte)                             { host.Random(p) }
 func hostLog(level int32, msg string)                 { host.Log(level, msg) }
 func hostEvent(name string, data []byte)              { host.Event(name, data) }
+func hostClass() int32                                { return host.Class() }
 func hostSend(gate, pipe uint32, instruction byte, data []byte) int32 {
 	return host.Send(gate, pipe, instruction, data)
 }

@@ -50,6 +50,9 @@ func vppLog(level int32, p unsafe.Pointer, n int32) int32
 //go:noescape
 func vppEvent(name unsafe.Pointer, nlen int32, data unsafe.Pointer, dlen int32) int32
 
+//go:wasmimport vpp ssp_class
+func vppClass() int32
+
 //go:wasmimport vpp scl_send
 //go:noescape
 func sclSend(gate, pipe, instruction int32, p unsafe.Pointer, n int32) int32
@@ -86,6 +89,8 @@ func hostLog(level int32, msg string) { vppLog(level, strPtr(msg), int32(len(msg
 func hostEvent(name string, data []byte) {
 	vppEvent(strPtr(name), int32(len(name)), ptr(data), int32(len(data)))
 }
+
+func hostClass() int32 { return vppClass() }
 
 func hostSend(gate, pipe uint32, instruction byte, data []byte) int32 {
 	return sclSend(int32(gate), int32(pipe), int32(instruction), ptr(data), int32(len(data)))

@@ -29,16 +29,19 @@ const (
 	maxPowerSupply    = 1000
 )
 
-// sspCapability is the SSPCapability of this card. chosen: what the bundle cannot
-// know, since it is the platform's: release and class.
+// sspCapability is the SSPCapability of this card, but for the class, which is the
+// platform's. chosen: the release.
 const sspCapability = "\x30\x1A" +
 	"\x80\x02\x0F\x00" + // aSspRelease: 15.0
 	"\x81\x06sspemu" + // aSspVendorName
-	"\x82\x01\x00" + // aSspClass: integrated
+	"\x82\x01\x00" + // aSspClass, at atClass
 	"\xA4\x09" + // aSspUicc
 	"\x80\x01\x14" + // aNumberOfLogicalChannels: 20
 	"\x82\x01\xFF" + // aSupportOfUiccFileSystem
 	"\x83\x01\xFF" // aSupportOfCardApplicationToolkit
+
+// atClass is where the value of aSspClass stands in sspCapability.
+const atClass = 2 + 4 + 8 + 2
 
 // exchangeCapabilities is EXCHANGE CAPABILITIES (TS 102 221 11.1.24): the terminal
 // sends its TerminalCapability and gets the SSPCapability. A toolkit profile in it
@@ -51,7 +54,9 @@ func (c *Card) exchangeCapabilities(_ *channel, cmd *sdk.Command, r *sdk.Respons
 	if profile {
 		c.cat.waiting, c.cat.fetched = c.cat.commands, false
 	}
-	r.Append([]byte(sspCapability))
+	r.Append([]byte(sspCapability[:atClass]))
+	r.Byte(byte(sdk.SSPClass()))
+	r.Append([]byte(sspCapability[atClass+1:]))
 	return apdu.OK
 }
 

@@ -1,6 +1,7 @@
 package telecom
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,4 +34,13 @@ func TestTerminalCapabilitiesDoesNotAllocate(t *testing.T) {
 		_, ok := terminalCapabilities(b)
 		require.True(t, ok)
 	}))
+}
+
+// TestClass: aSspClass is what the platform says.
+func TestClass(t *testing.T) {
+	card := newCard(t, "persona.yaml")
+	for class := range 4 {
+		card.Class = class
+		require.Contains(t, card.Transmit("807A0000 06 300480020F00 00"), fmt.Sprintf("8201%02X", class))
+	}
 }

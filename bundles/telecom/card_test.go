@@ -176,6 +176,7 @@ func (r *refusing) NVMNext(string, []byte) int32            { return 0 }
 func (r *refusing) Random([]byte)                           {}
 func (r *refusing) Log(int32, string)                       {}
 func (r *refusing) Event(string, []byte)                    {}
+func (r *refusing) Class() int32                            { return 0 }
 func (r *refusing) Send(uint32, uint32, byte, []byte) int32 { return 0 }
 
 // TestCorruptState: a card whose NVM is not what it wrote does not start.

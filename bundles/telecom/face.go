@@ -35,7 +35,7 @@ func (c *Card) describe() face.Description {
 	d := face.Description{
 		Name:      "telecom",
 		Title:     "USIM on a UICC: file system, PINs, toolkit, AKA",
-		Standards: []string{"ETSI TS 102 221", "3GPP TS 31.101", "3GPP TS 31.102", "3GPP TS 35.206", "3GPP TS 33.102"},
+		Standards: []string{"ETSI TS 102 221", "ETSI TS 102 223", "3GPP TS 31.101", "3GPP TS 31.102", "3GPP TS 35.206", "3GPP TS 33.102"},
 	}
 	add := func(name, value string) {
 		if value != "" {

@@ -69,6 +69,7 @@ type Env struct {
 	// Working is called now and then during a call that takes long, in the goroutine
 	// of the call.
 	Working func()
+	Class   int // SSPClass of the platform, as TS 103 666-1 numbers it
 	Trace   *trace.Tracer
 }
 
@@ -98,6 +99,7 @@ var hostFunctions = map[string]*hostFunction{
 	"vre_random":     fn(random, i32, i32, i32),
 	"log":            fn(logLine, i32, i32, i32, i32),
 	"event":          fn(event, i32, i32, i32, i32, i32),
+	"ssp_class":      fn(sspClass, i32),
 	"scl_send":       fn(sclSend, i32, i32, i32, i32, i32, i32),
 }
 
@@ -401,3 +403,5 @@ func sclSend(i *Instance, stack []uint64) {
 		i.result(stack, name, 0, e)
 	}
 }
+
+func sspClass(i *Instance, stack []uint64) { i.result(stack, "ssp_class", i.env.Class, nil) }

@@ -73,6 +73,7 @@ SSP_IMPORT(nvm_next) i32 nvm_next(const void *key, i32 klen, void *buf, i32 blen
 
 /* Services */
 SSP_IMPORT(vre_random) i32 vre_random(void *buf, i32 len);
+SSP_IMPORT(ssp_class) i32 ssp_class(void);
 SSP_IMPORT(log) i32 ssp_log(i32 level, const void *text, i32 len);
 SSP_IMPORT(event) i32 ssp_event(const void *name, i32 nlen, const void *data, i32 dlen);
 

@@ -27,7 +27,10 @@ type Card struct {
 	make   func() sdk.App
 	bundle *sdk.Bundle
 	host   memory
-	pipes  map[uint64]*Pipe
+
+	Class int // SSPClass of the platform
+
+	pipes map[uint64]*Pipe
 
 	Logs   []string // lines that the bundle logged, oldest first
 	Events []Event  // events that the bundle told, oldest first
@@ -324,3 +327,5 @@ func (h *memory) Log(_ int32, msg string) { h.card.Logs = append(h.card.Logs, ms
 func (h *memory) Event(name string, data []byte) {
 	h.card.Events = append(h.card.Events, Event{name, bytes.Clone(data)})
 }
+
+func (h *memory) Class() int32 { return int32(h.card.Class) }
