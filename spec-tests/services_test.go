@@ -510,7 +510,9 @@ func (x *stranger) bind(tb testing.TB, gate scl.GateID) byte {
 func TestFlood(t *testing.T) {
 	s := serveServices(t, vm.Limits{})
 	p := scl.DefaultProfile()
-	event := func(pipe, instruction byte, n int) []byte { return append([]byte{0x80 | pipe, 0x40 | instruction}, make([]byte, n)...) }
+	event := func(pipe, instruction byte, n int) []byte {
+		return append([]byte{0x80 | pipe, 0x40 | instruction}, make([]byte, n)...)
+	}
 	for _, tc := range []struct {
 		name  string
 		flood func(t *testing.T, stop <-chan struct{})
