@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/spf13/pflag"
 
 	"github.com/sspemu/sspemu/bundles"
@@ -196,11 +197,17 @@ func (e *emulator) mem(ctx context.Context) (*port, error) {
 // terminal starts a terminal host at the other end of a link in this process; it
 // lasts as long as the emulator.
 func (e *emulator) terminal(ctx context.Context) (*terminal.Terminal, error) {
+	return e.terminalAs(ctx, "terminal")
+}
+
+// terminalAs is terminal with a name of its own. Its UUID follows from that, so that
+// two runs give the same bytes.
+func (e *emulator) terminalAs(ctx context.Context, name string) (*terminal.Terminal, error) {
 	controller, target := transport.Mem()
 	if err := e.attach(ctx, target); err != nil {
 		return nil, err
 	}
-	t, err := terminal.Open(ctx, controller, e.profile)
+	t, err := terminal.OpenAs(ctx, controller, e.profile, name, uuid.NewSHA1(uuid.NameSpaceURL, []byte("sspemu:"+name)))
 	if err != nil {
 		return nil, err
 	}

@@ -29,7 +29,14 @@ type Terminal struct {
 
 // Open opens the link, for as long as ctx lasts, and registers the terminal as a
 // host of the network at its other end. nil for p stands for scl-profile-0.
+// The host is called after the link and has a random UUID.
 func Open(ctx context.Context, l transport.Link, p *scl.Profile) (*Terminal, error) {
+	return OpenAs(ctx, l, p, "terminal "+l.String(), uuid.New())
+}
+
+// OpenAs is Open with a name, for people, and a UUID of the caller's, which no other
+// host of the network may have.
+func OpenAs(ctx context.Context, l transport.Link, p *scl.Profile, name string, id uuid.UUID) (*Terminal, error) {
 	c, ok := l.(transport.PacketCarrier)
 	if !ok {
 		return nil, fmt.Errorf("terminal: link %s carries APDUs only, not SCL packets (mem: carries both)", l)
@@ -38,7 +45,7 @@ func Open(ctx context.Context, l transport.Link, p *scl.Profile) (*Terminal, err
 		p = scl.DefaultProfile()
 	}
 	t := &Terminal{link: l, p: p, services: map[scl.GateID]scl.HostID{}}
-	t.d = scl.NewDomain(p, "terminal "+l.String(), uuid.New(), c.PacketMTU(), t.send)
+	t.d = scl.NewDomain(p, name, id, c.PacketMTU(), t.send)
 	t.d.OnHotPlug(t.hotPlug)
 	if err := l.Open(ctx, (*frames)(t)); err != nil {
 		return nil, fmt.Errorf("terminal: link %s: %w", l, err)
