@@ -6,6 +6,8 @@ import (
 	"io"
 	"log"
 	"net/http"
+	"os"
+	"path/filepath"
 
 	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/primary"
@@ -22,7 +24,11 @@ import (
 // the terminal's end of a link to it. With a real one, the link would be made by
 // transport.Open.
 func emulator(ctx context.Context) (transport.Link, func()) {
-	engine, err := vm.New(vm.Config{})
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		log.Fatal(err)
+	}
+	engine, err := vm.New(vm.Config{CacheDir: filepath.Join(cache, "sspemu")})
 	if err != nil {
 		log.Fatal(err)
 	}
