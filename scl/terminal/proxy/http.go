@@ -118,7 +118,7 @@ func (p *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, control, resp)
 	case up != nil && up.err.Load() != nil:
 		bodyProblem(*up.err.Load()).write(w)
-	case r.Context().Err() != nil:
+	case errors.Is(err, context.Canceled): // not r.Context(), which ends with a Read that up.Close ends
 		panic(http.ErrAbortHandler) // nobody is there any more
 	default:
 		problemOf(err).write(w)

@@ -395,6 +395,29 @@ func TestHTTPProblems(t *testing.T) {
 	}
 }
 
+// TestHTTPProblemEarly: a client that has not sent all of its request learns why
+// there is no answer.
+func TestHTTPProblemEarly(t *testing.T) {
+	f := &front{}
+	f.serve(t, terminal.NewHTTP(func(context.Context) (net.Conn, error) {
+		near, far := net.Pipe()
+		go func() {
+			r, err := http.ReadRequest(bufio.NewReader(far))
+			if err == nil {
+				_, _ = io.ReadFull(r.Body, make([]byte, 3))
+			}
+			far.Close()
+		}()
+		return near, nil
+	}))
+	conn, r := f.raw(t)
+	fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\nabc")
+	resp, b := response(t, r, "POST")
+	require.Equal(t, 502, resp.StatusCode)
+	require.True(t, resp.Close)
+	requireProblem(t, b, 502)
+}
+
 func requireProblem(t *testing.T, body string, status int) {
 	t.Helper()
 	var p struct {
