@@ -73,7 +73,7 @@ func compare(b *testing.B, native, bundle string, round func(addr string) load) 
 // everything and on the same http.Handler under net/http.
 func BenchmarkHTTP(b *testing.B) {
 	if _, err := exec.LookPath("wrk"); err != nil {
-		b.Skip("wrk is not installed (Debian: apt-get install wrk)")
+		b.Fatal("wrk is not installed (Debian: apt-get install wrk)")
 	}
 	s := serveServices(b, vm.Limits{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")

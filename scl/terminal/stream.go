@@ -81,8 +81,8 @@ func (s *stream) Message(p *scl.Pipe, m scl.Message) {
 		_ = p.Respond(s.t.p.Response.AnyECmdNotSupported, nil)
 	case m.Type != scl.Event:
 	case m.Instruction == e.TCPData:
-		if s.at == len(s.in) {
-			s.in, s.at = s.in[:0], 0
+		if s.at == len(s.in) || len(s.in)+len(m.Data) > cap(s.in) { // what was read makes room
+			s.in, s.at = s.in[:copy(s.in, s.in[s.at:])], 0
 		}
 		s.in = append(s.in, m.Data...)
 		s.owed++
