@@ -448,9 +448,15 @@ func pipeReopen(x *bench) error {
 }
 
 // watched publishes a gate at b that keeps what arrives.
-type watched struct{ inbox }
+type watched struct {
+	inbox
+	pipe *scl.Pipe
+}
 
-func (w *watched) Opened(*scl.Pipe) (scl.PipeReceiver, error) { return &w.inbox, nil }
+func (w *watched) Opened(p *scl.Pipe) (scl.PipeReceiver, error) {
+	w.pipe = p
+	return &w.inbox, nil
+}
 
 // watch binds a to a gate of b that keeps what arrives there.
 func (x *bench) watch() (*watched, *scl.Pipe, error) {

@@ -12,6 +12,7 @@ import (
 	"github.com/sspemu/sspemu/primary/nvm"
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/capability"
 	"github.com/sspemu/sspemu/scl/gate"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
@@ -47,6 +48,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	if err != nil {
 		return nil, nil, err
 	}
+	vars["accessor_pin"], vars["accessor_token"] = upper(accessorPIN), upper(accessorToken)
 	var closers []func() error
 	end := func() error {
 		var err error
@@ -63,12 +65,12 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	state := nvm.OpenMemory(nvm.Options{})
 	closers = append(closers, state.Close)
 	network := scl.NewNetwork(o.Profile, o.Tracer)
-	network.Exclusive(func() { err = gate.Standard(network.Controller(), gate.Info{VendorName: "sspemu"}) })
-	if err != nil {
+	clock := primary.RealClock()
+	if err := o.controller(network, clock); err != nil {
 		return nil, nil, err
 	}
 	platform, err := primary.New(ctx, primary.Config{
-		State: state, Engine: o.Engine, Network: network, Active: pkg.Name,
+		State: state, Engine: o.Engine, Network: network, Clock: clock, Active: pkg.Name,
 		Builtins: []primary.Builtin{{Name: pkg.Name, Open: func() ([]byte, error) { return o.Package, nil }, Enabled: true}},
 		Personas: map[string]primary.Persona{pkg.Name: {File: "persona.yaml", YAML: o.Persona}},
 		Tracer:   o.Tracer, Log: o.Log,
@@ -77,15 +79,21 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return nil, nil, err
 	}
 	closers = append(closers, platform.Close)
-	controller, target := transport.Mem()
-	adapter, err := terminal.NewAdapter(network, target)
-	if err != nil {
-		return nil, nil, err
-	}
-	closers = append(closers, adapter.Close)
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	closers = append(closers, func() error { cancel(); return nil })
-	if err := adapter.Open(life); err != nil {
+	dial := func(context.Context) (transport.Link, func() error, error) {
+		controller, target := transport.Mem()
+		adapter, err := terminal.NewAdapter(network, target)
+		if err != nil {
+			return nil, nil, err
+		}
+		return controller, adapter.Close, adapter.Open(life)
+	}
+	controller, gone, err := dial(life)
+	if gone != nil {
+		closers = append(closers, gone)
+	}
+	if err != nil {
 		return nil, nil, err
 	}
 	client := terminal.NewClient(controller)
@@ -93,7 +101,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return nil, nil, err
 	}
 	closers = append(closers, client.Close)
-	t = &Target{Name: pkg.Name + " over mem", Terminal: FromClient(client), Vars: vars, Network: network}
+	t = &Target{Name: pkg.Name + " over mem", Terminal: FromClient(client), Vars: vars, Network: network, Dial: dial}
 	if o.Spare != nil {
 		t.Platform = OfPlatform(platform, o.Spare)
 	}
@@ -107,6 +115,53 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return with.Target(ctx)
 	}
 	return t, end, nil
+}
+
+// Secrets of the accessors of an InProcess.
+var (
+	accessorPIN   = []byte("2468")
+	accessorToken = []byte("conformance token")
+)
+
+// controller gives the network controller host its gates: anonymous hosts may open
+// every gate but that of the file system.
+func (o InProcess) controller(n *scl.Network, clock gate.Clock) error {
+	g := n.Profile().Gate
+	files := []scl.GateID{g.FileSystem}
+	accessors, err := gate.NewAccessors(n, []gate.Accessor{
+		{ID: 0, Name: "anonymous", Kind: gate.Anonymous},
+		{ID: 1, Name: "operator", Kind: gate.PIN, Secret: accessorPIN, Tries: 3, Gates: files},
+		{ID: 2, Name: "lab", Kind: gate.Token, Secret: accessorToken, Gates: files},
+	}, gate.Volatile{}, nil)
+	if err != nil {
+		return err
+	}
+	n.Exclusive(func() {
+		c := n.Controller()
+		err = errors.Join(
+			gate.Standard(c, gate.Info{VendorName: "sspemu", Exchange: exchange}),
+			c.Publish(g.Timer, gate.NewTimers(n, clock)),
+			c.Publish(g.Accessor, accessors),
+		)
+		n.SetAccess(func(from, _ *scl.Host, id scl.GateID) error {
+			if id != g.FileSystem || accessors.May(from, id) {
+				return nil
+			}
+			return scl.ErrPipeAccessDenied
+		})
+	})
+	return err
+}
+
+// exchange is the capability exchange: an integrated SSP with a UICC.
+func exchange(terminal []byte) ([]byte, error) {
+	if _, err := capability.ParseTerminal(terminal); err != nil {
+		return nil, err
+	}
+	return capability.SSPCapability{
+		Release: capability.Version{Major: 15}, Class: capability.Integrated,
+		UICC: &capability.UICCCapability{LogicalChannels: 4, FileSystem: true, Toolkit: true},
+	}.Encode()
 }
 
 // OfPlatform makes a Platform for the cases of p; spare is the package that they

@@ -69,6 +69,7 @@ type checkCall struct {
 // other word there is a variable.
 const (
 	AbilityNetwork     = "network"
+	AbilityLink        = "link"
 	AbilityPlatform    = "platform"
 	AbilityPersonalise = "personalise"
 )

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
+	"github.com/sspemu/sspemu/transport"
 )
 
 // Terminal is what cases are played over: the terminal end of any link.
@@ -27,12 +28,18 @@ type Target struct {
 
 	// Vars are the placeholders of the cases, in hexadecimal: iccid, imsi,
 	// aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf. PersonaVars reads them
-	// off a persona.
+	// off a persona. accessor_pin and accessor_token are the secrets of an
+	// accessor of each kind that may open the file system gate.
 	Vars map[string]string
 
 	// Network is the SCL network of the target, for cases about hosts, gates and
 	// pipes.
 	Network *scl.Network
+
+	// Dial makes one more link to the target, which carries SCL packets, for cases
+	// about terminal hosts and what they reach. It gives the controller end, not open
+	// yet; close ends the link at the target.
+	Dial func(ctx context.Context) (l transport.Link, close func() error, err error)
 
 	// Platform is the lifecycle of bundles, for the rule that exactly one is
 	// active.
@@ -72,6 +79,10 @@ func (t *Target) lacks(needs []string) string {
 		case AbilityNetwork:
 			if t.Network == nil {
 				return "needs the SCL network of the target"
+			}
+		case AbilityLink:
+			if t.Dial == nil {
+				return "needs a link that carries SCL packets"
 			}
 		case AbilityPlatform:
 			if t.Platform == nil {
