@@ -2,7 +2,6 @@ package web
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -41,11 +40,11 @@ type conn struct {
 	yield  func(struct{}) bool
 	waits  await
 
-	pipe   uint32
-	gone   bool // the session has ended: nothing can be read or sent
-	idle   bool // waits for a request of which there is not one octet yet
-	last   uint64
-	cancel context.CancelFunc // of the request that is served
+	pipe uint32
+	gone bool // the session has ended: nothing can be read or sent
+	idle bool // waits for a request of which there is not one octet yet
+	last uint64
+	life *life // of the request that is served
 
 	in     []byte // octets that came and were not read: in held, or in the message
 	held   []byte
@@ -138,8 +137,8 @@ func (c *conn) data(p []byte) {
 // leave ends what goes on on the connection: the session is over.
 func (c *conn) leave() {
 	c.gone, c.in = true, nil
-	if c.cancel != nil {
-		c.cancel()
+	if c.life != nil {
+		c.life.end()
 	}
 	c.resume(c.waits)
 }
@@ -263,6 +262,7 @@ func (c *conn) serve() {
 	reason := normal
 	for more := !c.gone; more; {
 		more, reason = c.exchange()
+		c.head.done()
 		if c.br.Buffered() > 0 {
 			runtime.Gosched() // as at the end of Message
 		}
@@ -289,13 +289,7 @@ func (c *conn) exchange() (more bool, reason byte) {
 		_, _ = c.br.Discard(1) // RFC 9112 2.2: an empty line before the request
 	}
 	c.idle = false
-	defer c.head.done()
 	req, refused := c.request()
-	if refused == nil {
-		if e := req.Header["Expect"]; len(e) > 0 && req.ProtoAtLeast(1, 1) && !strings.EqualFold(e[0], "100-continue") {
-			refused = &refusal{http.StatusExpectationFailed, "no other expectation than 100-continue is met"}
-		}
-	}
 	if c.gone {
 		return false, normal
 	}
@@ -306,7 +300,7 @@ func (c *conn) exchange() (more bool, reason byte) {
 		w.finish()
 		return false, normal
 	}
-	w.begin(req)
+	w.begin(&req.Request)
 	v := c.call(req)
 	if v == nil {
 		if err := sdk.NVM.Commit(); err != nil {
@@ -322,29 +316,35 @@ func (c *conn) exchange() (more bool, reason byte) {
 			return false, reset
 		}
 		req.Close = true
-		w.begin(req)
+		w.begin(&req.Request)
 		Problem(w, http.StatusInternalServerError, "the bundle failed")
 	}
 	return w.finish()
 }
 
 // call runs the handler; v is what it panicked with, or nil.
-func (c *conn) call(r *http.Request) (v any) {
-	ctx, cancel := context.WithCancel(context.Background())
-	c.cancel = cancel
+func (c *conn) call(r *request) (v any) {
+	c.life = &r.life
 	defer func() {
-		v, c.cancel = recover(), nil
-		cancel()
+		v, c.life = recover(), nil
+		r.life.end()
 	}()
-	c.server.handler.ServeHTTP(&c.res, r.WithContext(ctx))
+	c.server.handler.ServeHTTP(&c.res, &r.Request)
 	return nil
 }
 
 // request reads the head of a request and makes its body.
-func (c *conn) request() (*http.Request, *refusal) {
+func (c *conn) request() (*request, *refusal) {
 	h := &c.head
-	h.begin()
 	p, _ := c.br.Peek(c.br.Buffered())
+	if r, n := plain(p); r != nil && *h.total+n <= maxHeads {
+		h.size = n
+		*h.total += n
+		_, _ = c.br.Discard(n)
+		c.attach(r, nil, false)
+		return r, nil
+	}
+	h.begin()
 	var req *http.Request
 	_, err := h.scan(p)
 	if err == nil {
@@ -367,11 +367,29 @@ func (c *conn) request() (*http.Request, *refusal) {
 	case req.Host == "" && req.ProtoMinor > 0, !validHost(req.Host):
 		return nil, &refusal{http.StatusBadRequest, "Host lacks or is malformed"}
 	}
-	if req.Body != http.NoBody {
-		expect := req.ProtoAtLeast(1, 1) && strings.EqualFold(req.Header.Get("Expect"), "100-continue")
-		req.Body = &body{c: c, src: req.Body, left: req.ContentLength, expect: expect}
+	expect := req.Header["Expect"]
+	if req.ProtoMinor == 0 {
+		expect = nil
 	}
-	return req, nil
+	if len(expect) > 0 && !strings.EqualFold(expect[0], "100-continue") {
+		return nil, &refusal{http.StatusExpectationFailed, "no other expectation than 100-continue is met"}
+	}
+	r := new(request)
+	r.Request = *req.WithContext(&r.life)
+	var chunks io.Reader
+	if req.ContentLength < 0 {
+		chunks = req.Body
+	}
+	c.attach(r, chunks, len(expect) > 0)
+	return r, nil
+}
+
+// attach gives the request its body, if it has one.
+func (c *conn) attach(r *request, chunks io.Reader, expect bool) {
+	if r.ContentLength != 0 {
+		r.body = body{c: c, src: chunks, left: r.ContentLength, expect: expect}
+		r.Body = &r.body
+	}
 }
 
 // validHost tells whether h is made of the characters of a host and port (RFC

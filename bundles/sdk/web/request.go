@@ -1,8 +1,12 @@
 package web
 
 import (
+	"context"
 	"io"
 	"net/http"
+	"net/url"
+	"sync"
+	"time"
 )
 
 // refusal is an answer of the server itself.
@@ -12,6 +16,14 @@ type refusal struct {
 }
 
 func (r *refusal) Error() string { return r.detail }
+
+// request is a request for its handler, with what belongs to it: one allocation.
+type request struct {
+	http.Request
+	url  url.URL
+	life life
+	body body
+}
 
 // malformed stands for a request that could not be read; the connection ends
 // after it.
@@ -108,14 +120,71 @@ func (h *head) count(n int) error {
 	return nil
 }
 
+// life is the context of a request, which ends with its handler or the connection.
+// A context of package context is made only when somebody waits for the end.
+type life struct {
+	mu     sync.Mutex
+	over   bool
+	ctx    context.Context
+	cancel context.CancelFunc
+}
+
+// end ends it.
+func (l *life) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = true
+	if l.cancel != nil {
+		l.cancel()
+	}
+}
+
+// Deadline says that there is none.
+func (l *life) Deadline() (t time.Time, ok bool) { return t, false }
+
+// Done is closed at the end.
+func (l *life) Done() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx == nil {
+		l.ctx, l.cancel = context.WithCancel(context.Background())
+		if l.over {
+			l.cancel()
+		}
+	}
+	return l.ctx.Done()
+}
+
+// Err is nil, after the end context.Canceled.
+func (l *life) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		return context.Canceled
+	}
+	return nil
+}
+
+// Value lets package context find its own context, so that those made from it end
+// with it at once.
+func (l *life) Value(key any) any {
+	l.mu.Lock()
+	ctx := l.ctx
+	l.mu.Unlock()
+	if ctx == nil {
+		return nil
+	}
+	return ctx.Value(key)
+}
+
 // body is the body of a request for its handler.
 type body struct {
 	c      *conn
-	src    io.Reader // of http.ReadRequest: takes the framing off
+	src    io.Reader // of http.ReadRequest: takes the chunks apart; nil: left octets
 	left   int64     // octets to come, -1: unknown
 	expect bool      // the client waits for 100 (RFC 9110 10.1.1)
 	closed bool      // no reading any more
-	err    error     // how src ended
+	err    error     // how it ended
 }
 
 // Read gives octets of the body and waits for some.
@@ -137,9 +206,16 @@ func (b *body) read(p []byte) (n int, err error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	n, b.err = b.src.Read(p)
-	if b.left > 0 {
-		b.left -= int64(n)
+	if b.src != nil {
+		n, b.err = b.src.Read(p)
+		return n, b.err
+	}
+	n, b.err = b.c.br.Read(p[:min(int64(len(p)), b.left)])
+	switch b.left -= int64(n); {
+	case b.left == 0:
+		b.err = io.EOF
+	case b.err == io.EOF:
+		b.err = io.ErrUnexpectedEOF
 	}
 	return n, b.err
 }
