@@ -2,6 +2,7 @@ package spectests
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"encoding/hex"
@@ -134,7 +135,7 @@ func (x *far) bind(id scl.GateID) (*scl.Pipe, error) {
 			return x.d.Host().Bind(host, id, &x.got)
 		}
 	}
-	return nil, fmt.Errorf("no host has gate %02X", uint16(id))
+	return nil, fmt.Errorf("no host has gate %02X: %w", uint16(id), terminal.ErrNoService)
 }
 
 // roster is HOST_LIST.
@@ -283,6 +284,7 @@ var linkChecks = map[string]check{
 	"files_errors":  filesCheck("no such node, no right, a directory for a file: each has its response", filesErrors),
 	"files_paths":   filesCheck("paths that are not absolute, or not in their shortest form, are refused", filesPaths),
 	"files_unknown": filesCheck("a command that the gate does not know is refused", filesUnknown),
+	"files_spb":     registeredWith("the nodes that the active SPB exposes can be listed, and what is readable read", []string{"accessor_pin"}, filesSPB),
 
 	"tcp_session":   registered("a session at the TCP gate begins with credit from the bundle", tcpSession),
 	"tcp_stream":    onTerminal("octets go both ways, however they are cut", tcpStream),
@@ -1322,6 +1324,53 @@ func filesCheck(doc string, f func(*far, gate.FileClient) error) check {
 		})
 	})
 	return c
+}
+
+// maxTree bounds what filesSPB reads.
+const maxTree = 10000
+
+func filesSPB(x *far) error {
+	if _, err := x.operator(); err != nil {
+		return err
+	}
+	p, err := x.bind(x.p.Gate.FileSystem)
+	if err != nil {
+		return err
+	}
+	c := gate.FileClient{Pipe: p}
+	read := 0
+	for dirs, met := []string{""}, 0; len(dirs) > 0; dirs = dirs[1:] {
+		nodes, err := c.List(cmp.Or(dirs[0], "/"))
+		if err != nil {
+			return err
+		}
+		for _, n := range nodes {
+			path := dirs[0] + "/" + n.Name
+			if met++; met > maxTree {
+				return fmt.Errorf("there are more than %d nodes", maxTree)
+			}
+			switch {
+			case n.Dir:
+				dirs = append(dirs, path)
+			case n.Readable:
+				b, err := c.Read(path, 1<<20)
+				if err != nil {
+					return err
+				}
+				if err := equal("the length of "+path, len(b), int(n.Size)); err != nil {
+					return err
+				}
+				read++
+			default:
+				_, err := c.Read(path, 1<<20)
+				if err := want(err, gate.ErrNodeAccess); err != nil {
+					return fmt.Errorf("%s, which cannot be read: %w", path, err)
+				}
+			}
+		}
+	}
+	x.note("%d files were read", read)
+	return nil
 }
 
 func filesList(_ *far, c gate.FileClient) error {

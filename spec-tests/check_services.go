@@ -169,6 +169,9 @@ var httpChecks = map[string]check{
 		if err == nil && (a.Header.Get("Content-Type") == "" || len(a.body) == 0) {
 			err = errors.New("there is no Content-Type, or no body")
 		}
+		if err == nil {
+			err = equal("the version", a.Proto, "HTTP/1.1")
+		}
 		return err
 	}),
 	"http_head": httpCheck("HEAD / gives the fields of GET / and no body", func(x *line) error {

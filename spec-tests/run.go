@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 )
 
@@ -144,6 +145,10 @@ func runCase(ctx context.Context, t *Target, c *Case) Result {
 	r.Duration = time.Since(start)
 	if errors.Is(err, transport.ErrTooShort) || errors.Is(err, transport.ErrTooLong) {
 		r.Outcome, r.Reason = NotCovered, "the link cannot carry a command of that length"
+		return r
+	}
+	if errors.Is(err, terminal.ErrNoService) {
+		r.Outcome, r.Reason = NotCovered, "the active bundle has no gate for that"
 		return r
 	}
 	if err != nil {
