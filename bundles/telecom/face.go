@@ -11,11 +11,11 @@ import (
 )
 
 // Gates are the services beside UICC APDU: the description of the card, over HTTP at
-// the TCP gate and over CoAP at the UDP gate.
+// the TCP gate and over CoAP at the UDP gate, and its file system.
 func (c *Card) Gates() sdk.Gates {
 	things := coap.New()
 	things.Face(c.describe)
-	return sdk.Gates{TCP: web.New(web.Face(c.describe)), UDP: things}
+	return sdk.Gates{TCP: web.New(web.Face(c.describe)), UDP: things, Files: nodes{c}}
 }
 
 // Files that everybody may know something of.

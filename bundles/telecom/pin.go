@@ -67,7 +67,7 @@ func (c *Card) keyVerified(ref byte, app *file) bool {
 	case p == nil:
 		return false
 	case p.enabled():
-		return p.verified
+		return p.verified && !c.stranger
 	case p.has(flagReplaced):
 		return c.keyVerified(refUniversal, nil)
 	}

@@ -36,6 +36,7 @@ type Card struct {
 	// security counts whenever what access rules say may change: a PIN command, a
 	// write to a linear fixed EF, the end of an application, a reset.
 	security uint32
+	stranger bool // access rules are asked for somebody who has verified nothing
 
 	channels [sdk.Channels]channel
 	extended bool // the terminal supports channels 4 to 19 (TERMINAL CAPABILITY)
