@@ -138,7 +138,7 @@ func Example() {
 	// Output:
 	// class: integrated
 	// host 00 of sspemu: gates [04 05]
-	// host 02 of sspemu: gates [04 05 30 31 32]
+	// host 02 of sspemu: gates [04 05 30 31 32 33]
 	// SELECT: 9000
 	// POST /counter: 200 OK: 42
 	// GET coap:/counter: Content: 42

@@ -33,7 +33,7 @@ func (a *App) Gates() sdk.Gates {
 			things.Notify("note")
 		},
 	})
-	return sdk.Gates{TCP: web.New(pages), UDP: things}
+	return sdk.Gates{TCP: web.New(pages), UDP: things, Files: files{a}}
 }
 
 // shown and counted are GET and POST of the CoAP resource /counter.

@@ -85,3 +85,20 @@ func TestFace(t *testing.T) {
 	require.Contains(t, before, manifest.Title)
 	require.Contains(t, before, manifest.Name)
 }
+
+// TestFile: the counter can be read at the file system gate.
+func TestFile(t *testing.T) {
+	c := newCard(t)
+	ask := func(instruction byte, in string) string {
+		b, err := c.Bundle().Message(sdk.GateFiles, 0, instruction, []byte(in))
+		if err != nil {
+			return err.Error()
+		}
+		return string(b)
+	}
+	require.Equal(t, "\x02\x00\x00\x00\x02\x07counter", ask(sdk.FileList, "/"))
+	require.Equal(t, "41", ask(sdk.FileRead, "\x00\x08/counter\x00\x00\x00\x00\x00\x00\x00\x09"))
+	require.Equal(t, sdk.ErrUnknownID.Error(), ask(sdk.FileRead, "\x00\x02/x\x00\x00\x00\x00\x00\x00\x00\x09"))
+	require.Equal(t, sdk.ErrAccessDenied.Error(), ask(sdk.FileWrite, "\x00\x08/counter\x00\x00\x00\x00\x37"))
+	require.Equal(t, sdk.ErrIllegalParameter.Error(), ask(sdk.FileList, "/counter"))
+}
