@@ -19,7 +19,7 @@ import (
 
 const maxPlain = 32 // fields (chosen)
 
-// Classes of octets (RFC 9110 5.6.2, 5.5; RFC 3986 2.3, 3.3).
+// Classes of octets (RFC 9110 5.5, 5.6.2; RFC 3986 2.3, 3.3).
 const (
 	inToken byte = 1 << iota
 	inValue

@@ -1,9 +1,9 @@
 package web
 
 import (
-	"bytes"
 	"io"
 	"net/http"
+	"net/textproto"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,9 +19,10 @@ type response struct {
 	c       *conn
 	req     *http.Request
 	header  http.Header
-	fields  bytes.Buffer // status line and fields of the handler
-	status  int          // 0: not given yet
-	length  int64        // of the body, -1: unknown
+	names   []string // of header, in order
+	fields  []byte   // status line and fields of the handler
+	status  int      // 0: not given yet
+	length  int64    // of the body, -1: unknown
 	written int64
 	sent    bool // the head is on its way
 	chunked bool
@@ -31,17 +32,9 @@ type response struct {
 	body    []byte // octets that wait for more
 }
 
-// Fields that the server writes itself, and those that a response with a status
-// must not have.
-var (
-	excluded    = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Trailer": true}
-	excluded304 = map[string]bool{"Content-Length": true, "Transfer-Encoding": true, "Connection": true, "Trailer": true, "Content-Type": true}
-)
-
 func (w *response) begin(r *http.Request) {
 	clear(w.header)
-	*w = response{c: w.c, req: r, header: w.header, fields: w.fields, body: w.body[:0], length: -1, close: r.Close}
-	w.fields.Reset()
+	*w = response{c: w.c, req: r, header: w.header, names: w.names, fields: w.fields, body: w.body[:0], length: -1, close: r.Close}
 }
 
 // Header is the fields that WriteHeader sends.
@@ -59,15 +52,16 @@ func (w *response) WriteHeader(status int) {
 	case status < 200:
 		if w.req.ProtoAtLeast(1, 1) {
 			w.start(status)
-			w.fields.WriteString("\r\n")
-			_, _ = w.c.Write(w.fields.Bytes())
+			_, _ = w.c.Write(append(w.fields, "\r\n"...))
 			_ = w.c.flush()
-			w.fields.Reset()
 		}
 		return
 	}
 	w.status = status
 	w.start(status)
+	if len(w.header) == 0 {
+		return
+	}
 	_, w.typed = w.header["Content-Type"]
 	w.typed = w.typed || w.header.Get("Content-Encoding") != ""
 	_, w.dated = w.header["Date"]
@@ -82,21 +76,41 @@ func (w *response) WriteHeader(status int) {
 	}
 }
 
-// start writes the status line and the fields of the handler.
+// start writes the status line and the fields of the handler, without those that
+// the server writes itself and what is no name of a field.
 func (w *response) start(status int) {
-	b := w.fields.AvailableBuffer()
-	b = append(b, "HTTP/1."...)
+	b := append(w.fields[:0], "HTTP/1."...)
 	b = append(b, '0'+byte(min(w.req.ProtoMinor, 1)), ' ')
 	b = strconv.AppendInt(b, int64(status), 10)
 	b = append(b, ' ')
 	b = append(b, http.StatusText(status)...)
 	b = append(b, "\r\n"...)
-	w.fields.Write(b)
-	not := excluded
-	if status == http.StatusNotModified {
-		not = excluded304
+	w.names = w.names[:0]
+	for name := range w.header {
+		switch {
+		case name == "Content-Length", name == "Transfer-Encoding", name == "Connection", name == "Trailer":
+		case name == "Content-Type" && status == http.StatusNotModified:
+		case name == "" || span([]byte(name), 0, inToken) < len(name):
+		default:
+			w.names = append(w.names, name)
+		}
 	}
-	_ = w.header.WriteSubset(&w.fields, not)
+	slices.Sort(w.names)
+	for _, name := range w.names {
+		for _, v := range w.header[name] {
+			b = append(b, name...)
+			b = append(b, ": "...)
+			at := len(b)
+			b = append(b, textproto.TrimString(v)...)
+			for i := at; i < len(b); i++ {
+				if b[i] == '\r' || b[i] == '\n' {
+					b[i] = ' '
+				}
+			}
+			b = append(b, "\r\n"...)
+		}
+	}
+	w.fields = b
 }
 
 // bodyAllowed tells whether a response with the status has a body (RFC 9110 6.4.1).
@@ -120,10 +134,10 @@ func (w *response) commit(first []byte, done bool) {
 	if b, ok := w.req.Body.(*body); ok && (b.expect || done && !b.drains()) {
 		w.close = true
 	}
-	b := w.fields.AvailableBuffer()
+	b := w.fields
 	if allowed && !w.typed && len(first) > 0 {
 		b = append(b, "Content-Type: "...)
-		b = append(b, http.DetectContentType(first)...)
+		b = append(b, contentType(first)...)
 		b = append(b, "\r\n"...)
 	}
 	switch {
@@ -146,8 +160,26 @@ func (w *response) commit(first []byte, done bool) {
 		b = append(b, "Connection: keep-alive\r\n"...)
 	}
 	b = append(b, "\r\n"...)
-	w.fields.Write(b)
-	_, _ = w.c.Write(w.fields.Bytes())
+	w.fields = b
+	_, _ = w.c.Write(b)
+}
+
+// contentType is http.DetectContentType, which takes a guest long to find out that
+// a text is nothing else: none of the others begins with an octet like those of
+// the condition, but one that has "LP" behind 34 octets.
+func contentType(p []byte) string {
+	switch b := p[0]; {
+	case b >= 'a' && b <= 's', b >= '0' && b <= '9', b == '{', b == '[':
+		p := p[:min(len(p), 512)]
+		i := 1
+		for i < len(p) && (p[i] >= ' ' || p[i] == '\n' || p[i] == '\r' || p[i] == '\t') && (i != 35 || p[i] != 'P') {
+			i++
+		}
+		if i == len(p) {
+			return "text/plain; charset=utf-8"
+		}
+	}
+	return http.DetectContentType(p)
 }
 
 // Write sends octets of the body. They may wait for more; the end and Flush send
