@@ -2,6 +2,8 @@ package scl
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/sspemu/sspemu/internal/trace"
 )
@@ -97,8 +99,14 @@ func (n *Network) traceRoute(from, host *Host, to *Pipe, k Packet, b []byte) {
 	switch m, err := n.p.codec.message(k.Fragment); {
 	case to != nil && (to.rx.chaining || to.rx.dropping):
 		e.Note = "fragment"
+		if head, err := n.p.codec.message(to.rx.buf); gate == n.p.Gate.Accessor && (err != nil || n.p.secret(gate, head.Instruction)) {
+			e.Data = hidden(k, false, b)
+		}
 	case err == nil:
 		e.Note = n.p.messageName(m, gate, !serves)
+		if m.Type == Command && n.p.secret(gate, m.Instruction) {
+			e.Data, e.Note = hidden(k, true, b), e.Note+", its parameters are not shown"
+		}
 	}
 	n.tr.Emit(e)
 }
@@ -114,45 +122,41 @@ func (p *Profile) gateName(id GateID) string {
 }
 
 // messageName is a message in words; gate is the one that serves, out tells
-// that the message comes from it.
+// that the message comes from it. It looks for the entry of the gate first, then for
+// that of every gate.
 func (p *Profile) messageName(m Message, gate GateID, out bool) string {
-	ns := m.Type.String()
+	kind := m.Type.String()
+	own := kind + strings.Replace(p.gateName(gate), "gate ", ".", 1)
+	if m.Type == Event && out && gate == p.Gate.UICCAPDU {
+		own += "_application"
+	}
+	any := kind
 	if m.Type == Event {
-		switch gate {
-		case p.Gate.UICCAPDU:
-			ns = "event.uicc_apdu"
-			if out {
-				ns += "_application"
+		any = "event.any"
+	}
+	for _, ns := range [...]string{own, any} {
+		for _, e := range p.entries {
+			if e.Value == int(m.Instruction) && e.Name[:strings.LastIndexByte(e.Name, '.')] == ns {
+				return e.Name[len(ns)+1:]
 			}
-		case p.Gate.Administration:
-			ns = "event.administration"
-		case p.Gate.TCP:
-			ns = "event.tcp"
-		case p.Gate.UDP:
-			ns = "event.udp"
-		case p.Gate.Timer:
-			ns = "event.timer"
-		default:
-			ns = "event.loopback"
-		}
-	}
-	if m.Type == Event && m.Instruction == p.Event.Credit {
-		return "EVT_CREDIT"
-	}
-	if m.Type == Command && !p.any(m.Instruction) {
-		switch gate {
-		case p.Gate.FileSystem:
-			ns = "command.file_system"
-		case p.Gate.Timer:
-			ns = "command.timer"
-		case p.Gate.Accessor:
-			ns = "command.accessor"
-		}
-	}
-	for _, e := range p.entries {
-		if e.Value == int(m.Instruction) && len(e.Name) > len(ns) && e.Name[:len(ns)+1] == ns+"." {
-			return e.Name[len(ns)+1:]
 		}
 	}
 	return fmt.Sprintf("%s %02X", m.Type, m.Instruction)
+}
+
+// secret tells whether the message, or the chain that it belongs to, has a credential
+// in it, which no trace may show: AUTHENTICATE at the accessor gate.
+func (p *Profile) secret(gate GateID, instruction byte) bool {
+	return gate == p.Gate.Accessor && instruction == p.Command.AccessorAuthenticate
+}
+
+// hidden is a packet without the octets of its fragment behind the message header.
+func hidden(k Packet, first bool, b []byte) []byte {
+	out := slices.Clone(b)
+	from := len(b) - len(k.Fragment)
+	if first {
+		from++
+	}
+	clear(out[min(from, len(out)):])
+	return out
 }
