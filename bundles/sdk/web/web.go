@@ -2,7 +2,7 @@
 // http.Handler into the bundle's TCP gate.
 //
 //	terminal ──TCP gate──> Server ──> conn, one a pipe, a coroutine ──> http.Handler
-//	         <──messages──   │          │   http.ReadRequest            (the bundle's)
+//	         <──messages──   │          │   plain or http.ReadRequest   (the bundle's)
 //	                         │          └── response: http.ResponseWriter
 //	                         └── resumes the conn that has input or credit
 //
