@@ -109,6 +109,7 @@ func wrk(b *testing.B, url string) (l load) {
 	require.NotNil(b, rate, "%s", out)
 	l.rate, err = strconv.ParseFloat(string(rate[1]), 64)
 	require.NoError(b, err)
+	require.Positive(b, l.rate, "nothing is answered any more: %s", out)
 	for p, at := range map[string]*time.Duration{"50": &l.p50, "99": &l.p99} {
 		m := wrkTime[p].FindSubmatch(out)
 		require.NotNil(b, m, "%s", out)

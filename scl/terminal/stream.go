@@ -79,7 +79,7 @@ func (s *stream) Message(p *scl.Pipe, m scl.Message) {
 	switch {
 	case m.Type == scl.Command:
 		_ = p.Respond(s.t.p.Response.AnyECmdNotSupported, nil)
-	case m.Type != scl.Event:
+	case m.Type != scl.Event, s.closed: // what is still on its way when this end closes is nobody's
 	case m.Instruction == e.TCPData:
 		if s.at == len(s.in) || len(s.in)+len(m.Data) > cap(s.in) { // what was read makes room
 			s.in, s.at = s.in[:copy(s.in, s.in[s.at:])], 0
@@ -171,7 +171,7 @@ func (s *stream) Close() error {
 		return nil
 	}
 	s.closed = true
-	s.in = nil
+	s.in, s.at = nil, 0
 	for _, d := range []*deadline{&s.read, &s.write} {
 		if d.timer != nil {
 			d.timer.Stop()
