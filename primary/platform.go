@@ -170,8 +170,7 @@ func (p *Platform) addBuiltins(list []record) ([]record, error) {
 		go packages[k]() // unpacking takes most of the first start: all at a time
 	}
 	for k, x := range p.builtins {
-		i, ok := known(x)
-		if ok {
+		if _, ok := known(x); ok {
 			continue
 		}
 		pkg, err := packages[k]()
@@ -179,7 +178,8 @@ func (p *Platform) addBuiltins(list []record) ([]record, error) {
 			return nil, fmt.Errorf("built-in bundle %s: %w", x.Name, err)
 		}
 		r := record{Enabled: x.Enabled}
-		if i = slices.IndexFunc(list, func(r record) bool { return r.Manifest.ID == pkg.ID }); i >= 0 {
+		i := slices.IndexFunc(list, func(r record) bool { return r.Manifest.ID == pkg.ID })
+		if i >= 0 {
 			r = list[i]
 		} else if j := slices.IndexFunc(list, func(r record) bool { return r.Manifest.Name == pkg.Name && !r.Deleted }); j >= 0 {
 			p.log.Warn("a built-in bundle is left out: an installed one has its name", "bundle", pkg.Name, "id", list[j].Manifest.ID)
