@@ -249,6 +249,9 @@ func (p *Pipe) callWith(command byte, data []byte, at func(code byte, resp []byt
 	}
 	resp := p.resp
 	p.calling, p.resp, p.at = false, nil, nil
+	if p.n.up != nil {
+		p.n.wake.Broadcast() // another caller may wait for this pipe, and have seen the response come
+	}
 	switch {
 	case err != nil:
 		return 0, nil, err
