@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 GO ?= go
-FUZZTIME ?= 30s
+FUZZTIME ?= 15s
 
 BIN := bin/sspemu
 DIST := bundles/dist
