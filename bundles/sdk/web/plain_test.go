@@ -18,7 +18,10 @@ import (
 
 // seen is what a handler sees of a request, as text.
 func seen(r *http.Request) string {
-	head := fmt.Sprintf("%q %q %#v\n%q %d %d\n%q\nhost %q length %d coding %q close %t trailer %q", r.Method, r.RequestURI, *r.URL,
+	u := *r.URL
+	user := u.User.String()
+	u.User = nil // %#v shows where it is, not what
+	head := fmt.Sprintf("%q %q %#v %q\n%q %d %d\n%q\nhost %q length %d coding %q close %t trailer %q", r.Method, r.RequestURI, u, user,
 		r.Proto, r.ProtoMajor, r.ProtoMinor, r.Header, r.Host, r.ContentLength, r.TransferEncoding, r.Close, r.Trailer)
 	b, err := io.ReadAll(r.Body)
 	return fmt.Sprintf("%s\nbody %q %v", head, b, err)
@@ -31,6 +34,7 @@ var heads = []string{
 	lines("GET /%zz HTTP/1.1", "Host: a", "", ""),
 	lines("GET //a/b?c HTTP/1.1", "Host: a", "", ""),
 	lines("GET /? HTTP/1.1", "Host: a", "", ""),
+	lines("GET http://@:80/ HTTP/1.1", "Host: a", "", ""),
 	lines("GET /?? HTTP/1.1", "Host: a", "", ""),
 	lines("GET /a#b?c#d HTTP/1.1", "Host: a", "", ""),
 	lines("GET /(a)!*'[x]\"<>?(b) HTTP/1.1", "Host: a", "", ""),
