@@ -18,9 +18,10 @@ import (
 
 // seen is what a handler sees of a request, as text.
 func seen(r *http.Request) string {
-	u := *r.URL
-	user := u.User.String()
-	u.User = nil // %#v shows where it is, not what
+	u, user := *r.URL, ""
+	if u.User != nil { // %#v shows where it is, not what
+		user, u.User = fmt.Sprint("user ", u.User), nil
+	}
 	head := fmt.Sprintf("%q %q %#v %q\n%q %d %d\n%q\nhost %q length %d coding %q close %t trailer %q", r.Method, r.RequestURI, u, user,
 		r.Proto, r.ProtoMajor, r.ProtoMinor, r.Header, r.Host, r.ContentLength, r.TransferEncoding, r.Close, r.Trailer)
 	b, err := io.ReadAll(r.Body)
