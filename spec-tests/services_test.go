@@ -76,11 +76,16 @@ func serveServices(tb testing.TB, limits vm.Limits) *served {
 // link is the controller end of one more link.
 func (s *served) link(tb testing.TB) transport.Link {
 	controller, target := transport.Mem()
+	s.attach(tb, target)
+	return controller
+}
+
+// attach joins the target end of a link to the platform.
+func (s *served) attach(tb testing.TB, target transport.Link) {
 	a, err := terminal.NewAdapter(s.network, target)
 	require.NoError(tb, err)
 	require.NoError(tb, a.Open(context.Background()))
 	tb.Cleanup(func() { require.NoError(tb, a.Close()) })
-	return controller
 }
 
 // terminal is one more terminal host, at a link of its own.

@@ -29,7 +29,7 @@ type App struct {
 //	GET /          the face of a bundle         CoAP GET /        the same
 //	GET /hello     Hello                        CoAP GET /hello   Hello
 //	POST /count    adds 1, gives the count      CoAP POST /count  the same; GET is observable
-//	POST /echo     the body
+//	POST /echo     the body                     CoAP POST /echo   the body
 //	GET /bytes?n=  n octets
 //	GET /panic     panics                       CoAP GET /panic   the same
 //	GET /spin      does not end                 CoAP GET /spin    the same
@@ -65,6 +65,10 @@ func New() *App {
 		Get:  func(_ *coap.Request, w *coap.Response) { w.Text(strconv.Itoa(a.count)) },
 		Post: func(_ *coap.Request, w *coap.Response) { w.Text(a.add()) },
 	})
+	resource("echo", coap.Resource{Post: func(r *coap.Request, w *coap.Response) {
+		w.Code = coap.Content
+		w.Text(string(r.Payload))
+	}})
 	for name, f := range map[string]func(){"panic": func() { panic("as it was told") }, "spin": spin, "eat": eat} {
 		a.http.HandleFunc("GET /"+name, func(http.ResponseWriter, *http.Request) { f() })
 		resource(name, coap.Resource{Get: func(*coap.Request, *coap.Response) { f() }})
@@ -116,8 +120,11 @@ func (*App) Personalise(*sdk.Doc) error { return nil }
 // Init has nothing to load.
 func (*App) Init(sdk.Reason) error { return nil }
 
-// APDU takes every command.
-func (*App) APDU(*sdk.Command, *sdk.Response) sdk.SW { return sdk.OK }
+// APDU takes every command, and gives its data back.
+func (*App) APDU(c *sdk.Command, r *sdk.Response) sdk.SW {
+	r.Append(c.Data)
+	return sdk.OK
+}
 
 // Signal has nothing to drop.
 func (*App) Signal(sdk.Signal) {}

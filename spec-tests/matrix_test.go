@@ -1,0 +1,161 @@
+package spectests_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/plgd-dev/go-coap/v3/message"
+	"github.com/plgd-dev/go-coap/v3/message/codes"
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/primary/vm"
+	"github.com/sspemu/sspemu/scl/terminal"
+	"github.com/sspemu/sspemu/transport"
+)
+
+// wire is a link of the matrix.
+type wire struct {
+	name string
+	// both makes its two ends; faulty: with errors that the link has to mend.
+	both func(tb testing.TB, faulty bool) (controller, target transport.Link)
+	most int // octets of data of a command APDU
+}
+
+var wires = []wire{
+	{"mem", func(testing.TB, bool) (transport.Link, transport.Link) { return transport.Mem() }, 32 << 10},
+}
+
+// protocols are what a terminal speaks: each gives a function that has the bundle
+// echo what it is given.
+var protocols = []struct {
+	name string
+	echo func(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, error)
+}{
+	{"APDU", echoAPDU},
+	{"HTTP", echoHTTP},
+	{"CoAP", echoCoAP},
+}
+
+func echoAPDU(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, error) {
+	c := terminal.NewClient(l)
+	require.NoError(tb, c.Open(context.Background()))
+	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
+	_, err := c.PowerOn(context.Background())
+	require.NoError(tb, err)
+	return func(b []byte) (out []byte, err error) {
+		for first := true; first || len(b) > 0; first = false {
+			n := min(len(b), w.most)
+			command := apdu.Command{CLA: 0x80, INS: 0xEC, Data: b[:n], Ne: n, Extended: n > 255}
+			r, err := c.Transmit(context.Background(), command.Append(nil), nil)
+			if err != nil {
+				return nil, err
+			}
+			if k := len(r) - 2; k < 0 || !bytes.Equal(r[k:], []byte{0x90, 0}) {
+				return nil, fmt.Errorf("%d octets were answered by % X", n, r[max(0, k):])
+			}
+			out = append(out, r[:len(r)-2]...)
+			b = b[n:]
+		}
+		return out, nil
+	}
+}
+
+func openTerminal(tb testing.TB, l transport.Link) *terminal.Terminal {
+	t, err := terminal.Open(context.Background(), l, nil)
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, t.Close()) })
+	return t
+}
+
+func echoHTTP(tb testing.TB, _ wire, l transport.Link) func(b []byte) ([]byte, error) {
+	c := &http.Client{Transport: openTerminal(tb, l).HTTP()}
+	return func(b []byte) ([]byte, error) {
+		resp, err := c.Post("http://ssp/echo", "application/octet-stream", bytes.NewReader(b))
+		if err != nil {
+			return nil, err
+		}
+		defer resp.Body.Close()
+		if resp.StatusCode != http.StatusOK {
+			return nil, fmt.Errorf("%d octets were answered by %s", len(b), resp.Status)
+		}
+		return io.ReadAll(resp.Body)
+	}
+}
+
+func echoCoAP(tb testing.TB, _ wire, l transport.Link) func(b []byte) ([]byte, error) {
+	c, err := openTerminal(tb, l).CoAP(context.Background())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
+	return func(b []byte) ([]byte, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		resp, err := c.Post(ctx, "/echo", message.AppOctets, bytes.NewReader(b))
+		if err != nil {
+			return nil, err
+		}
+		if resp.Code() != codes.Content {
+			return nil, fmt.Errorf("%d octets were answered by %v", len(b), resp.Code())
+		}
+		return resp.ReadBody()
+	}
+}
+
+// conversation is 200 messages of 0 to 32 KiB: the lengths at which something
+// changes in one of the layers, and others.
+func conversation() (all [][]byte) {
+	r := rand.New(rand.NewPCG(4, 4))
+	lengths := []int{0, 1, 2, 253, 254, 255, 256, 257, 1023, 1024, 1025, 4087, 4088, 4089, 4090, 8192, 32<<10 - 1, 32 << 10}
+	for len(lengths) < 200 {
+		lengths = append(lengths, r.IntN(1<<r.IntN(12)))
+	}
+	r.Shuffle(len(lengths), func(i, j int) { lengths[i], lengths[j] = lengths[j], lengths[i] })
+	for _, n := range lengths {
+		b := make([]byte, n)
+		for i := range b {
+			b[i] = byte(r.Uint32())
+		}
+		all = append(all, b)
+	}
+	return all
+}
+
+// TestMatrix: APDU, HTTP and CoAP over every link, clean and with faults. What the
+// bundle was sent is what comes back.
+func TestMatrix(t *testing.T) {
+	all := conversation()
+	octets := 0
+	for _, b := range all {
+		octets += 2 * len(b)
+	}
+	for _, w := range wires {
+		for _, p := range protocols {
+			for _, faulty := range []bool{false, true} {
+				name := fmt.Sprintf("%s over %s", p.name, w.name)
+				if faulty {
+					name += " with faults"
+				}
+				t.Run(name, func(t *testing.T) {
+					s := serveServices(t, vm.Limits{})
+					controller, target := w.both(t, faulty)
+					s.attach(t, target)
+					echo := p.echo(t, w, controller)
+					began := time.Now()
+					for i, b := range all {
+						got, err := echo(b)
+						require.NoError(t, err, "exchange %d of %d octets", i, len(b))
+						require.True(t, bytes.Equal(b, got), "exchange %d: %d octets came back as %d others", i, len(b), len(got))
+					}
+					took := time.Since(began)
+					t.Logf("%d exchanges, %d octets in %v: %.0f kB/s", len(all), octets, took.Round(time.Millisecond), float64(octets)/1e3/took.Seconds())
+				})
+			}
+		}
+	}
+}
