@@ -76,6 +76,11 @@ type Controller interface {
 	String() string
 }
 
+// Waker is an ability of Controllers whose user has something to send while it
+// waits for the target: Wake ends a WaitIRQ that is under way, else the next one,
+// which says false. Any goroutine may call it.
+type Waker interface{ Wake() }
+
 // Target is the target's end. Its methods are called by the bus, one at a time, and
 // must return soon; what takes time is done elsewhere, under Clock.Hold.
 type Target interface {
