@@ -103,8 +103,22 @@ func Limits(l Link) (min, max int) {
 
 // PacketCarrier is an ability of links that carry SCL packets beside Blocks: frames
 // of the kind Packet, of 1 to PacketMTU bytes. They pass whether or not a card is
-// in. Other links refuse them with ErrDirection.
+// in. Other links refuse them with ErrDirection. A Receiver that gets a Packet of no
+// bytes is told by the link that whoever sent packets so far is gone; the next ones
+// are from somebody new.
 type PacketCarrier interface{ PacketMTU() int }
+
+// Troubled is an ability of links that can tell why packets do not pass; nil when
+// nothing is known of it.
+type Troubled interface{ Trouble() error }
+
+// Trouble is what l tells as a Troubled.
+func Trouble(l Link) error {
+	if t, ok := l.(Troubled); ok {
+		return t.Trouble()
+	}
+	return nil
+}
 
 // WholeAnswers is an ability of links at whose other end nobody asks for the rest
 // of an answer (GET RESPONSE after 61xx): a terminal that speaks T=1 and sent no Le

@@ -156,6 +156,10 @@ func (a *Adapter) packet(p []byte) {
 	if !ok {
 		return
 	}
+	if len(p) == 0 { // another one takes its place
+		a.unplug()
+		return
+	}
 	a.ports.Lock()
 	if a.port == nil && !a.closed {
 		a.port = a.n.Attach("host at "+a.link.String(), c.PacketMTU(), func(b []byte) {

@@ -57,6 +57,9 @@ func OpenAs(ctx context.Context, l transport.Link, p *scl.Profile, name string, 
 	}
 	t.d.Unlock()
 	if err != nil {
+		if why := transport.Trouble(l); why != nil {
+			err = why
+		}
 		return nil, fmt.Errorf("terminal: link %s: %w", l, errors.Join(err, t.Close()))
 	}
 	return t, nil
@@ -66,7 +69,11 @@ func OpenAs(ctx context.Context, l transport.Link, p *scl.Profile, name string, 
 type frames Terminal
 
 func (f *frames) Frame(k transport.Kind, p []byte) {
-	if k == transport.Packet {
+	switch {
+	case k != transport.Packet:
+	case len(p) == 0:
+		go (*Terminal)(f).lost() // this may be from within a send
+	default:
 		f.d.Packet(p)
 	}
 }

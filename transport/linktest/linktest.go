@@ -54,6 +54,7 @@ func Run(t *testing.T, pair func(t *testing.T) (controller, target transport.Lin
 		{"the controller end closes and opens", controllerLeaves},
 		{"a closed end refuses", closed},
 		{"the context closes", contextCloses},
+		{"packets pass beside blocks", packets},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := &bench{t: t, term: newTerminal()}
@@ -166,6 +167,10 @@ func (c *card) Frame(k transport.Kind, p []byte) {
 		_ = c.link.Send(transport.ATR, coldATR)
 	case transport.Block:
 		_ = c.link.Send(transport.Block, p)
+	case transport.Packet:
+		if len(p) > 0 {
+			_ = c.link.Send(transport.Packet, p)
+		}
 	}
 }
 
@@ -414,4 +419,58 @@ func contextCloses(t *testing.T, b *bench) {
 	require.NoError(t, b.target.Open(context.Background(), b.card))
 	b.term.expect(t, transport.Inserted)
 	b.echo([]byte("again"))
+}
+
+// packets is for links that are PacketCarriers; others refuse packets.
+func packets(t *testing.T, b *bench) {
+	b.open()
+	carrier, ok := b.controller.(transport.PacketCarrier)
+	if !ok {
+		require.ErrorIs(t, b.controller.Send(transport.Packet, []byte{1}), transport.ErrDirection)
+		require.ErrorIs(t, b.target.Send(transport.Packet, []byte{1}), transport.ErrDirection)
+		return
+	}
+	require.Implements(t, (*transport.PacketCarrier)(nil), b.target)
+	hi := min(carrier.PacketMTU(), b.target.(transport.PacketCarrier).PacketMTU())
+	require.ErrorIs(t, b.controller.Send(transport.Packet, nil), transport.ErrTooShort)
+	require.ErrorIs(t, b.controller.Send(transport.Packet, make([]byte, hi+1)), transport.ErrTooLong)
+	for _, n := range []int{1, 2, 3, 127, 128, 253, 254, 255, 256, 257, 300, 1024, hi - 1, hi} {
+		if n < 1 || n > hi {
+			continue
+		}
+		p := make([]byte, n)
+		for i := range p {
+			p[i] = byte(i*5 + n)
+		}
+		require.NoError(t, b.controller.Send(transport.Packet, p))
+		require.Equal(t, p, b.term.expect(t, transport.Packet))
+		b.echo([]byte{0x00, 0xB0, byte(n >> 8), byte(n), 0x00})
+	}
+	// Many at once arrive in order, with commands among them.
+	const many = 200
+	for i := range many {
+		require.NoError(t, b.controller.Send(transport.Packet, binary.BigEndian.AppendUint32(make([]byte, i%min(hi-4, 90)), uint32(i))))
+		if i%10 == 0 {
+			require.NoError(t, b.controller.Send(transport.Block, []byte{0x00, 0xB2, byte(i), 0x04, 0x00}))
+		}
+	}
+	blocks := 0
+	for i := 0; i < many; {
+		select {
+		case f := <-b.term.frames:
+			if f.k == transport.Block {
+				require.Equal(t, []byte{0x00, 0xB2, byte(10 * blocks), 0x04, 0x00}, f.p)
+				blocks++
+				continue
+			}
+			require.Equal(t, transport.Packet.String(), f.k.String())
+			require.Equal(t, uint32(i), binary.BigEndian.Uint32(f.p[len(f.p)-4:]))
+			i++
+		case <-time.After(patience):
+			require.FailNow(t, "not all packets arrived", "%d of %d", i, many)
+		}
+	}
+	for ; blocks < many/10; blocks++ {
+		require.Equal(t, []byte{0x00, 0xB2, byte(10 * blocks), 0x04, 0x00}, b.term.expect(t, transport.Block))
+	}
 }
