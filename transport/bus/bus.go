@@ -46,6 +46,8 @@ var (
 	ErrStuck = errors.New("bus: a line is stuck")
 	// ErrNoLine: the bus was given no such line.
 	ErrNoLine = errors.New("bus: the line is not connected")
+	// ErrClosed: the bus was given back.
+	ErrClosed = errors.New("bus: closed")
 )
 
 // Controller is the controller's end of a bus with one target. It is used by one
@@ -65,7 +67,7 @@ type Controller interface {
 	SetSpeed(hz int64) error
 	// WaitIRQ waits until the target's interrupt line is active, in the time of the
 	// Clock; false after the time-out. A time-out below 0 has no end but Close, and
-	// takes no time of a virtual clock. ErrNoLine.
+	// takes no time of a virtual clock; such a wait may go on beside Tx. ErrNoLine.
 	WaitIRQ(timeout time.Duration) (bool, error)
 	// Reset pulls the reset line of the target. ErrNoLine.
 	Reset() error
@@ -80,6 +82,15 @@ type Controller interface {
 // waits for the target: Wake ends a WaitIRQ that is under way, else the next one,
 // which says false. Any goroutine may call it.
 type Waker interface{ Wake() }
+
+// Presence is an ability of a Controller that learns when a target comes and goes,
+// as on simulated wires and bridges; a plain bus has no way to tell.
+type Presence interface {
+	// Presence calls f whenever that changes, and once, before it returns, when a
+	// target is there already. f must return soon and may be told the same twice.
+	// There is one f.
+	Presence(f func(there bool))
+}
 
 // Target is the target's end. Its methods are called by the bus, one at a time, and
 // must return soon; what takes time is done elsewhere, under Clock.Hold.
@@ -96,6 +107,10 @@ type Target interface {
 	// Reset tells that the reset line was pulled, or power came back.
 	Reset()
 }
+
+// Powered is an ability of a Target that wants to know when its power goes: it was
+// cut, or the controller has left. Reset tells when it is back.
+type Powered interface{ PowerOff() }
 
 // IdleByte is what is read when the target has nothing to say.
 const IdleByte = 0xFF
@@ -128,10 +143,12 @@ type Clock interface {
 	// up to then, and waits in reality for as long as Hold says.
 	Sleep(d time.Duration)
 	// AfterFunc runs f after d, in a goroutine of its own or in that which moves
-	// the time on. stop tells whether it kept f from running.
+	// the time on; so f does not wait for the time (Sleep, Tx, WaitIRQ). stop tells
+	// whether it kept f from running.
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
 	// Hold keeps virtual time where it is until Release: something is done that
-	// takes no time of the bus. Holds add up. Real time does not mind.
+	// takes no time of the bus. Holds add up. Who holds does not wait for the other
+	// end, because an access waits for Release, too. Real time does not mind.
 	Hold()
 	Release()
 }
