@@ -28,14 +28,14 @@ var (
 // step is one line of a dialogue: something happens, and LPDUs go out.
 type step struct {
 	at   time.Duration
-	do   any // []byte: arrives; string: the user sends; garbled; connect; take
+	do   any // []byte: arrives; string: the user sends; noise; connect; take
 	ev   Event
 	out  [][]byte
 	data string // what the user has taken until then, joined by commas
 }
 
 type (
-	garbled struct{}
+	noise   struct{}
 	connect struct{}
 	take    int // so many may be taken in this step, and none from then on; -1: none
 )
@@ -127,7 +127,7 @@ func TestDialogues(t *testing.T) {
 			{do: i(1, 0, "b"), out: out(rej(0))}, {do: i(0, 0, "a"), data: "a"},
 		}...)},
 		{"something garbled is asked for at once, again after T1", Default(), append(up[:2:2], []step{
-			{do: garbled{}, out: out(srej(0))}, {at: 1 * ms, do: garbled{}}, {at: 5 * ms, out: out(srej(0))},
+			{do: noise{}, out: out(srej(0))}, {at: 1 * ms, do: noise{}}, {at: 5 * ms, out: out(srej(0))},
 			{at: 6 * ms}, {do: i(0, 0, "a"), data: "a"},
 		}...)},
 		{"REJ for us", noSREJ, append(upREJ[:2:2], []step{
@@ -215,7 +215,7 @@ func TestDialogues(t *testing.T) {
 						ev = e.Receive(now, do)
 					case string:
 						e.Send([]byte(do))
-					case garbled:
+					case noise:
 						e.Garbled(now)
 					case connect:
 						e.Connect()
