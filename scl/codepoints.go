@@ -93,6 +93,10 @@ type Profile struct {
 		RecError, MTU                                                    byte // link gate
 		MaxCAPDUSize, MaxWaitTime                                        byte // UICC APDU gate
 	}
+	Tunnel struct { // packets in TRANSACT DATA: transport/tunnel
+		CLA, INS, Session, Data, Abort, Tag, Pending, Ongoing byte
+		Command, Response, MTU                                int // octets
+	}
 
 	entries []Entry
 	codec   codec
@@ -161,6 +165,14 @@ func (p *Profile) slots() []slot {
 		{"width.gate", to(&p.Width.Gate), 1, 2},
 		{"width.pipe", to(&p.Width.Pipe), 1, 2},
 	}
+	t := &p.Tunnel
+	s = append(s, []slot{
+		{"tunnel.CLA", to(&t.CLA), 0, 255}, {"tunnel.INS", to(&t.INS), 0, 255}, {"tunnel.session", to(&t.Session), 0, 3},
+		{"tunnel.p1_data", to(&t.Data), 1, 7}, {"tunnel.p1_abort", to(&t.Abort), 1, 7}, {"tunnel.tag", to(&t.Tag), 1, 0xFE},
+		{"tunnel.sw2_pending", to(&t.Pending), 0, 63}, {"tunnel.sw2_ongoing", to(&t.Ongoing), 0, 63},
+		{"tunnel.command_octets", to(&t.Command), 1, 65535}, {"tunnel.response_octets", to(&t.Response), 1, 65536},
+		{"tunnel.mtu", to(&t.MTU), 8, 65000},
+	}...)
 	for _, x := range []struct {
 		name string
 		f    *int
@@ -415,6 +427,16 @@ func (p *Profile) check() (name string, err error) {
 	}
 	if overlap(m.TypeShift, m.TypeBits, m.InstructionShift, m.InstructionBits) {
 		return "message.type_shift", errors.New("the type overlaps the instruction")
+	}
+	switch t := &p.Tunnel; {
+	case t.Data&t.Abort != 0:
+		return "tunnel.p1_abort", errors.New("shares a bit with tunnel.p1_data")
+	case t.Pending == t.Ongoing:
+		return "tunnel.sw2_ongoing", errors.New("is tunnel.sw2_pending")
+	case t.Tag&0x1F == 0x1F:
+		return "tunnel.tag", errors.New("is not a tag of one octet")
+	case t.MTU+6 > 256*t.Command:
+		return "tunnel.mtu", errors.New("does not fit into 256 blocks of tunnel.command_octets")
 	}
 	for _, r := range []struct {
 		prefix           string

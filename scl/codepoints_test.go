@@ -114,6 +114,10 @@ func TestProfileRefuses(t *testing.T) {
 		{"pipe too wide", edited("pipe.dynamic_last", 0x80), line("pipe.dynamic_last"), "0x80 does not fit into 7 bits"},
 		{"host too wide", edited("host.uicc", 0x100), line("host.uicc"), "0x100 does not fit into 8 bits"},
 		{"dynamic range empty", edited("pipe.dynamic_first", 0x70), line("pipe.dynamic_last"), "lies before dynamic_first"},
+		{"tunnel: bits shared", edited("tunnel.p1_abort", 6), line("tunnel.p1_abort"), "shares a bit with tunnel.p1_data"},
+		{"tunnel: status words alike", edited("tunnel.sw2_ongoing", 1), line("tunnel.sw2_ongoing"), "is tunnel.sw2_pending"},
+		{"tunnel: long tag", edited("tunnel.tag", 0x9F), line("tunnel.tag"), "is not a tag of one octet"},
+		{"tunnel: packet too long", edited("tunnel.command_octets", 4), line("tunnel.mtu"), "does not fit into 256 blocks"},
 		{"static pipe in dynamic range", edited("pipe.link", 0x20), line("pipe.link"), "lies within the dynamic range"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -45,3 +45,35 @@ func Open(rawURL string, role Role, tables ...Schemes) (Link, error) {
 	}
 	return nil, u.Errorf("unknown scheme %q (available: %s)", u.Scheme, have)
 }
+
+// inside are the schemes whose two ends meet in one process, by the rest of the URL.
+var inside = []string{"mem", "simspi", "simi2c"}
+
+// Inside tells whether the two ends of a link with this URL meet in one process.
+func Inside(rawURL string) bool {
+	u, err := Parse(rawURL)
+	return err == nil && slices.Contains(inside, u.Scheme)
+}
+
+// Pair makes both ends of a link that is Inside.
+func Pair(rawURL string, tables ...Schemes) (controller, target Link, err error) {
+	u, err := Parse(rawURL)
+	switch {
+	case err != nil:
+		return nil, nil, err
+	case u.Scheme == "mem":
+		if u.Path != "" || u.Host != "" {
+			return nil, nil, u.Errorf("write mem:, there is one only")
+		}
+		if err := u.Only(); err != nil {
+			return nil, nil, err
+		}
+		controller, target = Mem()
+		return controller, target, nil
+	}
+	if target, err = Open(rawURL, Target, tables...); err != nil {
+		return nil, nil, err
+	}
+	controller, err = Open(rawURL, Controller, tables...)
+	return controller, target, err
+}

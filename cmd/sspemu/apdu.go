@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,14 +12,7 @@ import (
 
 	"github.com/sspemu/sspemu/cmd/sspemu/console"
 	"github.com/sspemu/sspemu/transport"
-	"github.com/sspemu/sspemu/transport/iso7816"
 )
-
-// schemes are the links of this program.
-var schemes = []transport.Schemes{iso7816.Schemes}
-
-// memLink is the URL of the link inside this process.
-const memLink = "mem:"
 
 func newAPDU() *cobra.Command {
 	var (
@@ -100,18 +94,22 @@ func (x *either) terminal(cmd *cobra.Command, link string, timeout time.Duration
 			return nil, "", nil, err
 		}
 		return e.APDU, where, end, nil
-	case link == memLink:
-		x.api = off
-		e, _, err := x.start(cmd)
+	case transport.Inside(link):
+		e, l, err := x.inside(cmd, link)
 		if err != nil {
 			return nil, "", nil, err
 		}
-		return e.APDU, memLink, e.Close, nil
+		p, err := dial(cmd.Context(), l, timeout)
+		if err != nil {
+			return nil, "", nil, errors.Join(err, e.Close())
+		}
+		return p.converse, link, func() error { return errors.Join(p.Close(), e.Close()) }, nil
 	}
-	if name := x.settings.given(cmd.Flags()); name != "" {
-		return nil, "", nil, usage(fmt.Errorf("--%s: does nothing to a card on %s", name, link))
+	l, _, err := x.outside(cmd, link)
+	if err != nil {
+		return nil, "", nil, err
 	}
-	p, err := dial(cmd.Context(), link, timeout)
+	p, err := dial(cmd.Context(), l, timeout)
 	if err != nil {
 		return nil, "", nil, err
 	}
@@ -119,11 +117,7 @@ func (x *either) terminal(cmd *cobra.Command, link string, timeout time.Duration
 }
 
 // dial opens the terminal's end of a link and waits for a card.
-func dial(ctx context.Context, link string, timeout time.Duration) (*port, error) {
-	l, err := transport.Open(link, transport.Controller, schemes...)
-	if err != nil {
-		return nil, usage(err)
-	}
+func dial(ctx context.Context, l transport.Link, timeout time.Duration) (*port, error) {
 	p, err := openPort(ctx, l)
 	if err != nil {
 		return nil, err

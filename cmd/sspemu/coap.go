@@ -59,7 +59,7 @@ The exit code is 1 when the code is 4.XX or 5.XX, unless --any is given.`,
 			if err := q.parse(cmd, args[0], args[1]); err != nil {
 				return err
 			}
-			h, err := x.reach(cmd, link)
+			h, err := x.reach(cmd, link, q.timeout)
 			if err != nil {
 				return err
 			}
@@ -85,7 +85,7 @@ The exit code is 1 when the code is 4.XX or 5.XX, unless --any is given.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "go over this link instead, a `URL`: mem: and others that carry SCL packets")
+	f.StringVar(&link, "link", "", "go over this link instead, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader)")
 	f.StringVarP(&q.data, "data", "d", "", "payload: `TEXT`, @FILE, or @- for standard input")
 	f.StringVarP(&q.format, "format", "f", "", "content `FORMAT` of the payload")
 	f.StringVarP(&q.accept, "accept", "a", "", "content `FORMAT` that is wanted")

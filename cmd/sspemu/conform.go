@@ -14,6 +14,7 @@ import (
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/scl"
 	spectests "github.com/sspemu/sspemu/spec-tests"
+	"github.com/sspemu/sspemu/transport"
 )
 
 // conformance is one run of conform.
@@ -138,7 +139,11 @@ func (c *conformance) overLink(ctx context.Context, spb, persona []byte) (*spect
 	if err != nil {
 		return nil, nil, err
 	}
-	p, err := dial(ctx, c.link, c.timeout)
+	l, err := transport.Open(c.link, transport.Controller, schemes...)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	p, err := dial(ctx, l, c.timeout)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -174,6 +174,7 @@ func first(names []string) string {
 
 // attach puts the SSP at the target end of a link.
 func (e *emulator) attach(ctx context.Context, l transport.Link) error {
+	l = asTarget(l, e.profile)
 	a, err := terminal.NewAdapter(e.network, l)
 	if err != nil {
 		return err
@@ -187,27 +188,22 @@ func (e *emulator) attach(ctx context.Context, l transport.Link) error {
 
 // mem starts a terminal at the other end of a link in this process.
 func (e *emulator) mem(ctx context.Context) (*port, error) {
-	controller, target := transport.Mem()
-	if err := e.attach(ctx, target); err != nil {
+	controller, err := e.pair(ctx, memLink)
+	if err != nil {
 		return nil, err
 	}
 	return openPort(ctx, controller)
 }
 
-// terminal starts a terminal host at the other end of a link in this process; it
-// lasts as long as the emulator.
-func (e *emulator) terminal(ctx context.Context) (*terminal.Terminal, error) {
-	return e.terminalAs(ctx, "terminal")
-}
-
-// terminalAs is terminal with a name of its own. Its UUID follows from that, so that
-// two runs give the same bytes.
-func (e *emulator) terminalAs(ctx context.Context, name string) (*terminal.Terminal, error) {
-	controller, target := transport.Mem()
-	if err := e.attach(ctx, target); err != nil {
+// terminalOn starts a terminal host at the other end of a link in this process; it
+// lasts as long as the emulator. Its UUID follows from its name, so that two runs give
+// the same bytes.
+func (e *emulator) terminalOn(ctx context.Context, link, name string) (*terminal.Terminal, error) {
+	controller, err := e.pair(ctx, link)
+	if err != nil {
 		return nil, err
 	}
-	t, err := terminal.OpenAs(ctx, controller, e.profile, name, uuid.NewSHA1(uuid.NameSpaceURL, []byte("sspemu:"+name)))
+	t, err := terminal.OpenAs(ctx, asController(controller, e.profile, 0), e.profile, name, uuid.NewSHA1(uuid.NameSpaceURL, []byte("sspemu:"+name)))
 	if err != nil {
 		return nil, err
 	}

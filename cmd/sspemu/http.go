@@ -56,7 +56,7 @@ The exit code is 1 when the status is 400 or more, unless --any is given.`,
 				return err
 			}
 			defer end()
-			h, err := x.reach(cmd, link)
+			h, err := x.reach(cmd, link, timeout)
 			if err != nil {
 				return err
 			}
@@ -91,7 +91,7 @@ The exit code is 1 when the status is 400 or more, unless --any is given.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "go over this link instead, a `URL`: mem: and others that carry SCL packets")
+	f.StringVar(&link, "link", "", "go over this link instead, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader)")
 	f.StringArrayVarP(&q.header, "header", "H", nil, "field of the request, `'NAME: VALUE'`; may be repeated")
 	f.StringVarP(&q.data, "data", "d", "", "body of the request: `TEXT`, @FILE, or @- for standard input")
 	f.BoolVarP(&out.header, "include", "i", false, "print the header of the response as well")
@@ -112,36 +112,32 @@ type reach struct {
 	close func() error
 }
 
-// reach finds or opens it.
-func (x *either) reach(cmd *cobra.Command, link string) (*reach, error) {
+// reach finds or opens it; wait bounds how long a card on link may take.
+func (x *either) reach(cmd *cobra.Command, link string, wait time.Duration) (*reach, error) {
 	ctx := cmd.Context()
-	switch link {
-	case "":
+	switch {
+	case link == "":
 		e, where, end, err := x.open(cmd)
 		if err != nil {
 			return nil, err
 		}
 		if own, ok := e.(*emulator); ok {
-			return own.reach(ctx, where)
+			return own.reach(ctx, memLink, where)
 		}
 		st, err := e.Status(ctx)
 		return &reach{at: st.Services, where: where, close: end}, err
-	case memLink:
+	case transport.Inside(link):
+		if _, _, err := transport.Pair(link, schemes...); err != nil { // before anything starts
+			return nil, usage(err)
+		}
 		x.api = off
 		e, _, err := x.start(cmd)
 		if err != nil {
 			return nil, err
 		}
-		return e.reach(ctx, memLink)
+		return e.reach(ctx, link, link)
 	}
-	if name := x.settings.given(cmd.Flags()); name != "" {
-		return nil, usage(fmt.Errorf("--%s: does nothing to an SSP on %s", name, link))
-	}
-	l, err := transport.Open(link, transport.Controller, schemes...)
-	if err != nil {
-		return nil, usage(err)
-	}
-	t, err := terminal.Open(ctx, l, nil)
+	t, err := x.host(ctx, cmd, link, wait)
 	if err != nil {
 		return nil, err
 	}
@@ -149,8 +145,8 @@ func (x *either) reach(cmd *cobra.Command, link string) (*reach, error) {
 }
 
 // reach is a terminal at an emulator of this process, both for one command.
-func (e *emulator) reach(ctx context.Context, where string) (*reach, error) {
-	t, err := e.terminal(ctx)
+func (e *emulator) reach(ctx context.Context, link, where string) (*reach, error) {
+	t, err := e.terminalOn(ctx, link, "terminal")
 	if err != nil {
 		return nil, errors.Join(err, e.Close())
 	}

@@ -141,7 +141,7 @@ func (o *opened) start(e *emulator, failed chan<- error) (end func(), err error)
 		running.Wait()
 	}
 	serve := func(name string, f func(*terminal.Terminal) error) error {
-		t, err := e.terminalAs(context.Background(), "terminal "+name)
+		t, err := e.terminalOn(context.Background(), memLink, "terminal "+name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
 		}

@@ -52,6 +52,17 @@ func (s *settings) given(f *pflag.FlagSet) (name string) {
 	return name
 }
 
+// foreign refuses flags of the platform for a link to an SSP that is not ours; both
+// sides of a link need the profile.
+func (s *settings) foreign(f *pflag.FlagSet, link string) (err error) {
+	f.Visit(func(x *pflag.Flag) {
+		if err == nil && x.Name != "scl-profile" && slices.Contains(s.flagNames, x.Name) {
+			err = usage(fmt.Errorf("--%s: does nothing to an SSP on %s", x.Name, link))
+		}
+	})
+	return err
+}
+
 // config turns the flags into what the platform wants; mistakes are usage errors.
 func (s *settings) config(f *pflag.FlagSet) (c primary.Config, profile *scl.Profile, err error) {
 	if c.Class, err = primary.ParseClass(s.class); err != nil {
@@ -74,14 +85,17 @@ func (s *settings) config(f *pflag.FlagSet) (c primary.Config, profile *scl.Prof
 	if c.Personas, err = readPersonas(s.personas); err != nil {
 		return c, nil, err
 	}
-	profile = scl.DefaultProfile()
-	if s.profile != "" {
-		if profile, err = scl.LoadProfile(s.profile); err != nil {
-			return c, nil, err
-		}
-	}
 	c.Active = s.active
-	return c, profile, nil
+	profile, err = s.sclProfile()
+	return c, profile, err
+}
+
+// sclProfile is the profile that the user wants.
+func (s *settings) sclProfile() (*scl.Profile, error) {
+	if s.profile == "" {
+		return scl.DefaultProfile(), nil
+	}
+	return scl.LoadProfile(s.profile)
 }
 
 func readPersonas(list []string) (map[string]primary.Persona, error) {

@@ -203,7 +203,9 @@ func (c *controller) sendPacket(p []byte) error {
 	case len(c.out)+len(p) > c.cfg.Queue:
 		err = errFull
 	default:
-		c.out = c.cfg.appendPacket(c.out, p)
+		if c.out = c.cfg.appendPacket(c.out, p); c.away && c.cur == nobody {
+			c.arm(c.cfg.Timeout)
+		}
 	}
 	c.mu.Unlock()
 	if err == nil {
@@ -355,8 +357,12 @@ func (c *controller) tick() {
 		return
 	}
 	if c.cur != own {
-		c.due = c.session
+		tell := func() {}
+		if c.due = c.session; c.away {
+			tell = c.lose(fmt.Errorf("no card has come within %s", c.cfg.Timeout))
+		}
 		c.mu.Unlock()
+		tell()
 		c.pump()
 		return
 	}

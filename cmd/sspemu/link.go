@@ -1,0 +1,98 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/terminal"
+	"github.com/sspemu/sspemu/transport"
+	"github.com/sspemu/sspemu/transport/iso7816"
+	"github.com/sspemu/sspemu/transport/tunnel"
+)
+
+// schemes are the links of this program.
+var schemes = []transport.Schemes{iso7816.Schemes}
+
+// memLink is the URL of the link inside this process.
+const memLink = "mem:"
+
+// tunnelConfig is what the profile says of packets over links that carry APDUs only.
+func tunnelConfig(p *scl.Profile) tunnel.Config {
+	c, t := tunnel.Default(), &p.Tunnel
+	c.CLA, c.INS, c.Session, c.Data, c.Abort = t.CLA, t.INS, t.Session, t.Data, t.Abort
+	c.Tag, c.Pending, c.Ongoing = t.Tag, t.Pending, t.Ongoing
+	c.Command, c.Response, c.MTU = t.Command, t.Response, t.MTU
+	return c
+}
+
+// asTarget is the SSP's end of a link, such that it carries packets.
+func asTarget(l transport.Link, p *scl.Profile) transport.Link {
+	if _, ok := l.(transport.PacketCarrier); ok {
+		return l
+	}
+	return tunnel.Target(l, tunnelConfig(p))
+}
+
+// asController is the terminal's end, likewise; wait bounds how long a card may take.
+func asController(l transport.Link, p *scl.Profile, wait time.Duration) transport.Link {
+	if _, ok := l.(transport.PacketCarrier); ok {
+		return l
+	}
+	c := tunnelConfig(p)
+	if wait > 0 {
+		c.Timeout = wait
+	}
+	return tunnel.Controller(l, c)
+}
+
+// pair starts the SSP at one end of a link in this process and gives the other one.
+func (e *emulator) pair(ctx context.Context, link string) (transport.Link, error) {
+	controller, target, err := transport.Pair(link, schemes...)
+	if err != nil {
+		return nil, usage(err)
+	}
+	return controller, e.attach(ctx, target)
+}
+
+// inside starts a platform for a link in this process.
+func (x *either) inside(cmd *cobra.Command, link string) (*emulator, transport.Link, error) {
+	x.api = off
+	if _, _, err := transport.Pair(link, schemes...); err != nil { // before anything starts
+		return nil, nil, usage(err)
+	}
+	e, _, err := x.start(cmd)
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := e.pair(cmd.Context(), link)
+	if err != nil {
+		_ = e.Close()
+		return nil, nil, err
+	}
+	return e, l, nil
+}
+
+// host opens a terminal host on a link to somewhere else.
+func (x *either) host(ctx context.Context, cmd *cobra.Command, link string, wait time.Duration) (*terminal.Terminal, error) {
+	l, p, err := x.outside(cmd, link)
+	if err != nil {
+		return nil, err
+	}
+	return terminal.Open(ctx, asController(l, p, wait), p)
+}
+
+// outside is the terminal's end of a link to somewhere else, and the profile to use.
+func (x *either) outside(cmd *cobra.Command, link string) (transport.Link, *scl.Profile, error) {
+	if err := x.settings.foreign(cmd.Flags(), link); err != nil {
+		return nil, nil, err
+	}
+	l, err := transport.Open(link, transport.Controller, schemes...)
+	if err != nil {
+		return nil, nil, usage(err)
+	}
+	p, err := x.settings.sclProfile()
+	return l, p, err
+}
