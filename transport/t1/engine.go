@@ -156,8 +156,7 @@ type Engine struct {
 	bad      int  // blocks in a row that brought nothing
 	again    int  // retransmissions of the same I-block
 	resynchs int
-	wtx      int   // S-block requests in a row
-	why      error // what the last bad block was
+	wtx      int // S-block requests in a row
 
 	out []byte
 }
@@ -179,7 +178,9 @@ func (e *Engine) Format() Format { return e.f }
 func (e *Engine) Reset() {
 	e.state, e.ns, e.nr = idle, 0, 0
 	e.peer, e.size = e.cfg.Peer, e.cfg.Peer
-	e.nad = e.cfg.NAD
+	if e.nad = e.cfg.NAD; e.cfg.Role == transport.Target {
+		e.nad = e.nad<<4 | e.nad>>4 // until it knows who asks
+	}
 	e.forget()
 	e.spoken, e.heard, e.last = false, false, 0
 	e.bad, e.again, e.resynchs, e.wtx = 0, 0, 0, 0
@@ -293,6 +294,9 @@ func (e *Engine) Receive(b []byte, err error) Action {
 		return Action{}
 	}
 	e.heard = true
+	if e.cfg.Role == transport.Target {
+		e.bad = 0
+	}
 	switch {
 	case blk.PCB.IsI():
 		return e.iBlock(blk)
