@@ -35,10 +35,7 @@ var coldATR = []byte{0x3B, 0x80, 0x80, 0x01, 0x01}
 // Run runs the conformance test on pairs of ends that pair makes: connected to
 // each other, not open, and fresh for each call.
 func Run(t *testing.T, pair func(t *testing.T) (controller, target transport.Link)) {
-	for _, c := range []struct {
-		name string
-		run  func(t *testing.T, b *bench)
-	}{
+	run(t, transport.Block, pair, []test{
 		{"power on gives the ATR", powerOn},
 		{"resets are answered each time", resets},
 		{"power off is not answered", powerOff},
@@ -55,9 +52,36 @@ func Run(t *testing.T, pair func(t *testing.T) (controller, target transport.Lin
 		{"a closed end refuses", closed},
 		{"the context closes", contextCloses},
 		{"packets pass beside blocks", packets},
-	} {
+	})
+}
+
+// RunPackets is Run for links that carry packets and nothing else: the target
+// answers one Packet with one Packet.
+func RunPackets(t *testing.T, pair func(t *testing.T) (controller, target transport.Link)) {
+	run(t, transport.Packet, pair, []test{
+		{"packets of every length arrive whole", sizes},
+		{"a packet of a wrong length is refused and harms nothing", wrongSizes},
+		{"many exchanges stay in order", order},
+		{"a receiver may send", pingPong},
+		{"the sender's buffer is free after Send", reuse},
+		{"concurrent senders get all their answers", concurrent},
+		{"a kind goes one way only, a block none", noBlocks},
+		{"the target end closes and opens", targetLeaves},
+		{"the controller end closes and opens", controllerLeaves},
+		{"a closed end refuses", closed},
+		{"the context closes", contextCloses},
+	})
+}
+
+type test struct {
+	name string
+	run  func(t *testing.T, b *bench)
+}
+
+func run(t *testing.T, kind transport.Kind, pair func(t *testing.T) (controller, target transport.Link), tests []test) {
+	for _, c := range tests {
 		t.Run(c.name, func(t *testing.T) {
-			b := &bench{t: t, term: newTerminal()}
+			b := &bench{t: t, kind: kind, term: newTerminal()}
 			b.controller, b.target = pair(t)
 			b.card = &card{t: t, link: b.target}
 			t.Cleanup(func() { b.controller.Close(); b.target.Close() })
@@ -69,6 +93,7 @@ func Run(t *testing.T, pair func(t *testing.T) (controller, target transport.Lin
 // bench is one pair under test.
 type bench struct {
 	t                  *testing.T
+	kind               transport.Kind // of exchanges: Block or Packet
 	controller, target transport.Link
 	term               *terminal
 	card               *card
@@ -85,8 +110,16 @@ func (b *bench) open() {
 // echo sends one block and demands it back.
 func (b *bench) echo(p []byte) {
 	b.t.Helper()
-	require.NoError(b.t, b.controller.Send(transport.Block, p))
-	require.Equal(b.t, p, b.term.expect(b.t, transport.Block))
+	require.NoError(b.t, b.controller.Send(b.kind, p))
+	require.Equal(b.t, p, b.term.expect(b.t, b.kind))
+}
+
+// limits are the bounds of what Send of l takes.
+func (b *bench) limits(l transport.Link) (lo, hi int) {
+	if b.kind == transport.Packet {
+		return 1, l.(transport.PacketCarrier).PacketMTU()
+	}
+	return transport.Limits(l)
 }
 
 // frame is one frame that arrived.
@@ -109,6 +142,9 @@ func (r *terminal) Frame(k transport.Kind, p []byte) {
 		panic("linktest: the controller's Receiver was called by two goroutines at once")
 	}
 	defer r.busy.Store(false)
+	if k == transport.Packet && len(p) == 0 {
+		return // the other end is another one; Removed says so, too
+	}
 	if r.hook != nil {
 		r.hook(k, p)
 		return
@@ -221,8 +257,8 @@ func powerOff(t *testing.T, b *bench) {
 
 func sizes(t *testing.T, b *bench) {
 	b.open()
-	lo, hi := transport.Limits(b.controller)
-	_, answer := transport.Limits(b.target)
+	lo, hi := b.limits(b.controller)
+	_, answer := b.limits(b.target)
 	hi = min(hi, answer)
 	for _, n := range []int{lo, 1, 2, 3, 4, 5, 127, 128, 254, 255, 256, 257, 258, 1023, 1024, 4095, 4096, 4097, 32767, 32768, 65534, 65535, 65536, hi - 1, hi} {
 		if n < lo || n > hi {
@@ -238,17 +274,17 @@ func sizes(t *testing.T, b *bench) {
 
 func wrongSizes(t *testing.T, b *bench) {
 	b.open()
-	lo, hi := transport.Limits(b.controller)
+	lo, hi := b.limits(b.controller)
 	require.LessOrEqual(t, hi, transport.MaxFrame)
-	require.ErrorIs(t, b.controller.Send(transport.Block, make([]byte, hi+1)), transport.ErrTooLong)
-	require.ErrorIs(t, b.controller.Send(transport.Block, make([]byte, 1<<20)), transport.ErrTooLong)
+	require.ErrorIs(t, b.controller.Send(b.kind, make([]byte, hi+1)), transport.ErrTooLong)
+	require.ErrorIs(t, b.controller.Send(b.kind, make([]byte, 1<<20)), transport.ErrTooLong)
 	if lo > 0 {
-		require.ErrorIs(t, b.controller.Send(transport.Block, make([]byte, lo-1)), transport.ErrTooShort)
+		require.ErrorIs(t, b.controller.Send(b.kind, make([]byte, lo-1)), transport.ErrTooShort)
 	}
-	_, hi = transport.Limits(b.target)
-	require.ErrorIs(t, b.target.Send(transport.Block, make([]byte, hi+1)), transport.ErrTooLong)
+	_, hi = b.limits(b.target)
+	require.ErrorIs(t, b.target.Send(b.kind, make([]byte, hi+1)), transport.ErrTooLong)
 	b.echo([]byte("still here"))
-	require.Equal(t, 1, b.card.count(transport.Block))
+	require.Equal(t, 1, b.card.count(b.kind))
 }
 
 func order(_ *testing.T, b *bench) {
@@ -269,12 +305,12 @@ func pingPong(t *testing.T, b *bench) {
 		switch k {
 		case transport.Inserted:
 			inserted <- struct{}{}
-		case transport.Block:
+		case b.kind:
 			if n++; n == rounds {
 				close(done)
 				return
 			}
-			if err := b.controller.Send(transport.Block, p); err != nil {
+			if err := b.controller.Send(b.kind, p); err != nil {
 				t.Errorf("Send from within Frame: %v", err)
 			}
 		}
@@ -282,9 +318,9 @@ func pingPong(t *testing.T, b *bench) {
 	require.NoError(t, b.controller.Open(context.Background(), b.term))
 	require.NoError(t, b.target.Open(context.Background(), b.card))
 	wait(t, inserted, "the card to be seen")
-	require.NoError(t, b.controller.Send(transport.Block, []byte("ping")))
+	require.NoError(t, b.controller.Send(b.kind, []byte("ping")))
 	wait(t, done, "the last round")
-	b.card.eventually(transport.Block, rounds)
+	b.card.eventually(b.kind, rounds)
 }
 
 func wait(t *testing.T, ch <-chan struct{}, what string) {
@@ -299,9 +335,9 @@ func wait(t *testing.T, ch <-chan struct{}, what string) {
 func reuse(t *testing.T, b *bench) {
 	b.open()
 	p := []byte("original")
-	require.NoError(t, b.controller.Send(transport.Block, p))
+	require.NoError(t, b.controller.Send(b.kind, p))
 	copy(p, "trampled")
-	require.Equal(t, "original", string(b.term.expect(t, transport.Block)))
+	require.Equal(t, "original", string(b.term.expect(t, b.kind)))
 }
 
 func concurrent(t *testing.T, b *bench) {
@@ -314,7 +350,7 @@ func concurrent(t *testing.T, b *bench) {
 			for i := range each {
 				binary.BigEndian.PutUint16(p, uint16(s))
 				binary.BigEndian.PutUint16(p[2:], uint16(i))
-				if err := b.controller.Send(transport.Block, p); err != nil {
+				if err := b.controller.Send(b.kind, p); err != nil {
 					t.Errorf("sender %d: %v", s, err)
 				}
 			}
@@ -323,7 +359,7 @@ func concurrent(t *testing.T, b *bench) {
 	wg.Wait()
 	next := map[uint16]uint16{}
 	for range senders * each {
-		p := b.term.expect(t, transport.Block)
+		p := b.term.expect(t, b.kind)
 		require.Len(t, p, 4)
 		s, i := binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:])
 		require.Equal(t, next[s], i, "answers of sender %d in order", s)
@@ -339,6 +375,17 @@ func direction(t *testing.T, b *bench) {
 	}
 	for _, k := range []transport.Kind{transport.PowerOn, transport.PowerOff, transport.Reset, transport.GetATR, transport.Kind(200)} {
 		require.ErrorIs(t, b.target.Send(k, nil), transport.ErrDirection, k.String())
+	}
+	b.echo([]byte("still here"))
+}
+
+func noBlocks(t *testing.T, b *bench) {
+	b.open()
+	for _, k := range []transport.Kind{transport.Block, transport.ATR, transport.Removed, transport.Inserted, transport.Kind(200)} {
+		require.ErrorIs(t, b.controller.Send(k, []byte{1}), transport.ErrDirection, k.String())
+	}
+	for _, k := range []transport.Kind{transport.Block, transport.PowerOn, transport.PowerOff, transport.Reset, transport.GetATR, transport.Kind(200)} {
+		require.ErrorIs(t, b.target.Send(k, []byte{1}), transport.ErrDirection, k.String())
 	}
 	b.echo([]byte("still here"))
 }
@@ -368,7 +415,7 @@ func targetLeaves(t *testing.T, b *bench) {
 		b.echo(fmt.Append(nil, "round ", i))
 		require.NoError(t, b.target.Close())
 		b.term.expect(t, transport.Removed)
-		require.ErrorIs(t, b.controller.Send(transport.Block, []byte{1, 2}), transport.ErrNoPeer)
+		require.ErrorIs(t, b.controller.Send(b.kind, []byte{1, 2}), transport.ErrNoPeer)
 		require.NoError(t, b.target.Open(context.Background(), b.card))
 		b.term.expect(t, transport.Inserted)
 	}
@@ -381,7 +428,7 @@ func controllerLeaves(t *testing.T, b *bench) {
 		b.echo(fmt.Append(nil, "round ", i))
 		require.NoError(t, b.controller.Close())
 		b.card.eventually(transport.PowerOff, i+1)
-		require.ErrorIs(t, b.target.Send(transport.Block, []byte{1, 2}), transport.ErrNoPeer)
+		require.ErrorIs(t, b.target.Send(b.kind, []byte{1, 2}), transport.ErrNoPeer)
 		require.NoError(t, b.controller.Open(context.Background(), b.term))
 		b.term.expect(t, transport.Inserted)
 	}
@@ -390,7 +437,7 @@ func controllerLeaves(t *testing.T, b *bench) {
 
 func closed(t *testing.T, b *bench) {
 	require.ErrorIs(t, b.controller.Send(transport.PowerOn, nil), transport.ErrClosed, "before Open")
-	require.ErrorIs(t, b.target.Send(transport.ATR, coldATR), transport.ErrClosed, "before Open")
+	require.ErrorIs(t, b.target.Send(b.kind, coldATR), transport.ErrClosed, "before Open")
 	require.NoError(t, b.controller.Close(), "before Open")
 	b.open()
 	require.ErrorIs(t, b.controller.Open(context.Background(), b.term), transport.ErrOpen)
@@ -401,9 +448,11 @@ func closed(t *testing.T, b *bench) {
 		require.NoError(t, b.target.Close())
 	}
 	require.ErrorIs(t, b.controller.Send(transport.PowerOn, nil), transport.ErrClosed)
-	require.ErrorIs(t, b.controller.Send(transport.Block, []byte{1, 2}), transport.ErrClosed)
-	require.ErrorIs(t, b.target.Send(transport.Block, []byte{1, 2}), transport.ErrClosed)
-	require.ErrorIs(t, b.target.Send(transport.Removed, nil), transport.ErrClosed)
+	require.ErrorIs(t, b.controller.Send(b.kind, []byte{1, 2}), transport.ErrClosed)
+	require.ErrorIs(t, b.target.Send(b.kind, []byte{1, 2}), transport.ErrClosed)
+	if b.kind == transport.Block {
+		require.ErrorIs(t, b.target.Send(transport.Removed, nil), transport.ErrClosed)
+	}
 	require.NotEmpty(t, b.controller.String())
 	require.NotEmpty(t, b.target.String())
 }
@@ -415,7 +464,7 @@ func contextCloses(t *testing.T, b *bench) {
 	b.term.expect(t, transport.Inserted)
 	cancel()
 	b.term.expect(t, transport.Removed)
-	require.ErrorIs(t, b.target.Send(transport.ATR, coldATR), transport.ErrClosed)
+	require.ErrorIs(t, b.target.Send(b.kind, coldATR), transport.ErrClosed)
 	require.NoError(t, b.target.Open(context.Background(), b.card))
 	b.term.expect(t, transport.Inserted)
 	b.echo([]byte("again"))

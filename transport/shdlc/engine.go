@@ -191,6 +191,15 @@ func (e *Engine) Take(dst []byte) ([]byte, bool) {
 	return dst, false
 }
 
+// Waiting tells whether Take may have something.
+func (e *Engine) Waiting() bool { return e.taken != e.want }
+
+// Speaks tells whether Next has something.
+func (e *Engine) Speaks() bool {
+	return e.sending == 0 && (e.rset || e.ua || e.state == Connected &&
+		(e.rr || e.rej && !e.busyHere || e.again || e.next != e.end && e.next-e.acked < uint32(e.window) && !e.busyThere))
+}
+
 // sayReady has the end of RNR told: by RR, or by REJ when I-frames were dropped.
 func (e *Engine) sayReady() {
 	if e.dropped {
