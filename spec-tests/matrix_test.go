@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"testing"
 	"time"
@@ -18,6 +19,8 @@ import (
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
+	"github.com/sspemu/sspemu/transport/iso7816"
+	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
 // wire is a link of the matrix.
@@ -30,7 +33,35 @@ type wire struct {
 
 var wires = []wire{
 	{"mem", func(testing.TB, bool) (transport.Link, transport.Link) { return transport.Mem() }, 32 << 10},
+	{"vpcd", vpcdPair, 32 << 10},
 }
+
+// vpcdPair is a virtual reader and the card that connects to it.
+func vpcdPair(tb testing.TB, _ bool) (controller, target transport.Link) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	url := "vpcd://" + ln.Addr().String()
+	require.NoError(tb, ln.Close())
+	return openBoth(tb, url, iso7816.Schemes)
+}
+
+func openBoth(tb testing.TB, url string, tables ...transport.Schemes) (controller, target transport.Link) {
+	controller, err := transport.Open(url, transport.Controller, tables...)
+	require.NoError(tb, err)
+	target, err = transport.Open(url, transport.Target, tables...)
+	require.NoError(tb, err)
+	return controller, target
+}
+
+// packets is a link that carries packets: the link, or a tunnel through it.
+func packets(l transport.Link, tunnel func(transport.Link, tunnel.Config) transport.Link) transport.Link {
+	if _, ok := l.(transport.PacketCarrier); ok {
+		return l
+	}
+	return tunnel(l, tunnelConfig)
+}
+
+var tunnelConfig = tunnel.Default()
 
 // protocols are what a terminal speaks: each gives a function that has the bundle
 // echo what it is given.
@@ -45,8 +76,15 @@ var protocols = []struct {
 
 func echoAPDU(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, error) {
 	c := terminal.NewClient(l)
+	inserted := make(chan struct{}, 1)
+	c.Notify(func(k transport.Kind) {
+		if k == transport.Inserted {
+			inserted <- struct{}{}
+		}
+	})
 	require.NoError(tb, c.Open(context.Background()))
 	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
+	<-inserted
 	_, err := c.PowerOn(context.Background())
 	require.NoError(tb, err)
 	return func(b []byte) (out []byte, err error) {
@@ -68,7 +106,7 @@ func echoAPDU(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, e
 }
 
 func openTerminal(tb testing.TB, l transport.Link) *terminal.Terminal {
-	t, err := terminal.Open(context.Background(), l, nil)
+	t, err := terminal.Open(context.Background(), packets(l, tunnel.Controller), nil)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, t.Close()) })
 	return t
@@ -144,7 +182,7 @@ func TestMatrix(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					s := serveServices(t, vm.Limits{})
 					controller, target := w.both(t, faulty)
-					s.attach(t, target)
+					s.attach(t, packets(target, tunnel.Target))
 					echo := p.echo(t, w, controller)
 					began := time.Now()
 					for i, b := range all {

@@ -65,11 +65,13 @@ func serveServices(tb testing.TB, limits vm.Limits) *served {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	s.http = ln.Addr().String()
-	run(tb, func(ctx context.Context) error { return proxy.NewHTTP(s.terminal(tb).HTTP()).Serve(ctx, ln) })
+	overTCP := proxy.NewHTTP(s.terminal(tb).HTTP())
+	run(tb, func(ctx context.Context) error { return overTCP.Serve(ctx, ln) })
 	conn, err := net.ListenUDP("udp", loopback())
 	require.NoError(tb, err)
 	s.coap = conn.LocalAddr().String()
-	run(tb, func(ctx context.Context) error { return proxy.NewCoAP(s.terminal(tb)).Serve(ctx, conn) })
+	overUDP := proxy.NewCoAP(s.terminal(tb))
+	run(tb, func(ctx context.Context) error { return overUDP.Serve(ctx, conn) })
 	return s
 }
 
