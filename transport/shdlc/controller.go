@@ -18,6 +18,7 @@ const (
 	retryFirst = 50 * time.Millisecond  // pause before the link is set up again;
 	retryMost  = 500 * time.Millisecond // it doubles up to this
 	slice      = time.Millisecond       // of a wait for the interrupt line that cannot be ended (bus.Waker)
+	aside      = 2 * time.Millisecond   // of an idle link, until time is given to the target's timers (see idle)
 	leaving    = time.Second            // that Close waits for an access that is under way, and again once the bus is closed
 )
 
@@ -44,7 +45,10 @@ type controller struct {
 	// Of the goroutine.
 	out, got []byte
 	noIRQ    bool // no line, or none that works
-	barren   int  // accesses in a row that found nothing, but should have
+	rested   bool // idle has moved the time on since the last access
+	nudge    *time.Timer
+	nudged   atomic.Bool
+	barren   int // accesses in a row that found nothing, but should have
 }
 
 // NewController makes the controller's end of a link on the bus that dial opens, as
@@ -162,7 +166,7 @@ func (c *controller) run(b bus.Controller, session uint64, gone chan struct{}) {
 	look := false // a target without an interrupt line may have something
 	for {
 		c.woken.Store(false)
-		active := !c.noIRQ && c.irq(b, 0)
+		active := !c.in.midway() && !c.noIRQ && c.irq(b, 0)
 		c.mu.Lock()
 		if c.session != session { // it has been given up
 			c.mu.Unlock()
@@ -185,14 +189,11 @@ func (c *controller) run(b bus.Controller, session uint64, gone chan struct{}) {
 		now := clock.Now()
 		c.note(c.e.Expire(now))
 		c.refill()
-		if !active && !c.noIRQ {
-			c.quiet(now)
-		}
 		c.out = c.out[:0]
 		if f := c.e.Next(); f != nil {
 			c.out = c.mac.append(c.out, f)
 		}
-		read := active || c.noIRQ && (look || c.in.midway())
+		read := active || c.in.midway() || c.noIRQ && look
 		deadline, timed := c.e.Deadline()
 		idle, off := c.e.State() == Idle, c.off
 		c.mu.Unlock()
@@ -269,6 +270,7 @@ func (c *controller) presence(session uint64, there bool) {
 
 // access makes one access and tells whether the target had something.
 func (c *controller) access(b bus.Controller, clock bus.Clock, read bool) (found bool) {
+	c.rested = false
 	var got []byte
 	wrote := len(c.out) > 0
 	var err error
@@ -372,16 +374,46 @@ func (c *controller) wait(b bus.Controller, clock bus.Clock, d time.Duration) (l
 	case c.noIRQ && d >= 0:
 		clock.Sleep(min(d, c.cfg.Poll))
 	case c.noIRQ:
-		select { // in real time: there may be nothing for hours
+		// There may be nothing for hours: half the wait is in real time, lest a virtual
+		// clock races.
+		select {
 		case <-c.alarm:
-		case <-time.After(c.cfg.Poll):
+		case <-time.After(c.cfg.Poll / 2):
+			clock.Sleep(c.cfg.Poll / 2)
 		}
-	case wakes:
+	case wakes && d < 0:
+		c.idle(b)
+	case wakes || d >= 0 && d <= slice:
 		c.irq(b, d)
-	case d < 0 || d > slice:
-		c.irq(b, slice)
 	default:
-		c.irq(b, d)
+		c.irq(b, slice)
 	}
 	return c.noIRQ
+}
+
+// idle waits when this end has nothing to wait for but the other end. A virtual clock
+// stands still then, with all timers of the target; so it is moved on once, behind
+// all of these, when nothing has happened for a little real time.
+func (c *controller) idle(b bus.Controller) {
+	if c.rested {
+		c.irq(b, -1)
+		return
+	}
+	c.nudged.Store(false)
+	if c.nudge == nil {
+		c.nudge = time.AfterFunc(aside, func() {
+			c.nudged.Store(true)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			c.wake()
+		})
+	} else {
+		c.nudge.Reset(aside)
+	}
+	active := c.irq(b, -1)
+	c.nudge.Stop()
+	if !active && c.nudged.Load() {
+		c.rested = true
+		c.irq(b, 2*c.cfg.T2)
+	}
 }

@@ -37,7 +37,7 @@
 //	I, N(S) ahead       SREJ: kept. REJ: dropped. Asked for once, again when it is lost once more
 //	I, N(S) behind      dropped; RR at once, since the acknowledgement was lost
 //	RR                  ends RNR; an empty I-frame when there is nothing else (10.7.7)
-//	RNR                 no I-frames but what SREJ asks for; RR asks when nothing is heard for 2 T2
+//	RNR                 no I-frames but what SREJ asks for, until 2 T2 after the last RNR
 //	REJ                 ends RNR; all I-frames from N(R) on again
 //	SREJ                ends RNR; I-frame N(R) again. It acknowledges as the others do
 //	garbled             REJ or SREJ, which is quicker than T2; an end that is asked for what it never

@@ -142,15 +142,16 @@ func (l *end) serve(r transport.Receiver, session uint64) {
 			k = transport.Inserted
 		default:
 			var ok bool
-			if p, ok = l.e.Take(buf); !ok {
+			p, ok = l.e.Take(buf)
+			if l.e.Speaks() {
+				l.push() // the user had been slow: RNR is over
+			}
+			if !ok {
 				l.letGo()
 				l.work.Wait()
 				continue
 			}
 			k = transport.Packet
-			if l.e.Speaks() {
-				l.push() // the user had been slow: RNR is over
-			}
 		}
 		l.mu.Unlock()
 		r.Frame(k, p)

@@ -33,7 +33,7 @@ const (
 	rxSlots  = 16
 	busyAt   = 8
 	readyAt  = 4
-	probable = 2 // T2s without a sign of an end that said RNR, until it is asked
+	probable = 2 // T2s without a sign of an end that said RNR, until it is tried
 )
 
 // never is a deadline that is not set.
@@ -313,7 +313,9 @@ func (e *Engine) Sent(now time.Duration) {
 	case c&0xC0 == ctlI:
 		e.t2 = now + e.cfg.T2
 	case c&0xF8 == ctlRNR:
-		e.tBusy = now + e.cfg.T2
+		if e.busyHere {
+			e.tBusy = now + e.cfg.T2
+		}
 	case c&0xF8 == ctlRR || c&0xF8 == ctlREJ || c&0xF8 == ctlSRJ:
 		if e.clearing > 0 {
 			e.tBusy = now + e.cfg.T2
@@ -357,13 +359,12 @@ func (e *Engine) Expire(now time.Duration) Event {
 		switch {
 		case e.state == Accepted: // the other end has not got the UA, or is gone
 			e.Connect()
-		case e.busyThere:
-			e.rr = true
-			e.t2 = now + e.cfg.T2
-			return e.retry()
 		case e.acked != e.high:
 			e.next, e.again = e.acked, false
+			e.busyThere = false // if not, it says so again
 			return e.retry()
+		default:
+			e.busyThere = false // likewise
 		}
 	}
 	return Nothing
@@ -518,7 +519,7 @@ func (e *Engine) acknowledged(now time.Duration, nr uint8) bool {
 		e.next = e.acked
 	}
 	switch {
-	case e.acked == e.high:
+	case e.acked == e.high && !e.busyThere:
 		e.t2 = never
 	case e.t2 != never:
 		e.t2 = now + e.cfg.T2
@@ -527,9 +528,8 @@ func (e *Engine) acknowledged(now time.Duration, nr uint8) bool {
 }
 
 func (e *Engine) receiveI(now time.Duration, f lpdu) {
-	e.clearing = 0
-	if !e.busyHere {
-		e.tBusy = never
+	if e.clearing > 0 && e.tBusy != never {
+		e.clearing, e.tBusy = 0, never
 	}
 	ahead := (uint32(f.ns) - e.want) % modulus
 	n := e.want + ahead

@@ -170,8 +170,12 @@ func TestDialogues(t *testing.T) {
 		{"RR after RNR with nothing to send: an empty I-frame", Default(), append(up[:2:2], []step{
 			{do: rnr(0)}, {do: rr(0), out: out(i(0, 0, ""))}, {do: rr(1)},
 		}...)},
-		{"silence after RNR: RR asks", Default(), append(up[:2:2], []step{
-			{do: rnr(0)}, {at: 200 * ms, out: out(rr(0))}, {at: 300 * ms, out: out(rr(0))},
+		{"silence after RNR: an I-frame tries", Default(), append(up[:2:2], []step{
+			{do: rnr(0)}, {do: "a"}, {at: 199 * ms}, {at: 200 * ms, out: out(i(0, 0, "a"))}, {do: rnr(0)},
+			{at: 400 * ms, out: out(i(0, 0, "a"))}, {do: rr(1)},
+		}...)},
+		{"silence after RNR, nothing to send", Default(), append(up[:2:2], []step{
+			{do: rnr(0)}, {at: 200 * ms}, {at: 900 * ms}, {do: "a", out: out(i(0, 0, "a"))},
 		}...)},
 		{"our user is slow: RNR, again every T2, RR until an I-frame comes", Default(), append(up[:2:2], []step{
 			{do: take(-1)},
