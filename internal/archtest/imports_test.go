@@ -134,6 +134,8 @@ var allowed = []string{
 	"golang.org/x/net", // httpguts: what may stand in a header
 	"golang.org/x/sys",
 	"golang.org/x/text", // messages of jsonschema
+	"periph.io/x/conn/v3",
+	"periph.io/x/host/v3",
 }
 
 func TestDependencies(t *testing.T) {

@@ -59,7 +59,8 @@ type Wire struct {
 
 	faults   atomic.Pointer[injector]
 	irq      atomic.Bool
-	irqStuck atomic.Int32 // 0, or 1 for low and 2 for high
+	irqEdges [2]atomic.Int64 // falling, rising
+	irqStuck atomic.Int32    // 0, or 1 for low and 2 for high
 
 	calls sync.Mutex // one method of the target at a time
 
@@ -68,6 +69,7 @@ type Wire struct {
 	target   *seat
 	ctl      *simController
 	presence func(bool)
+	inReset  bool // the reset line is low
 	cut      bool // the power is cut
 	lost     bool // the target was told that its power has gone
 }
@@ -205,7 +207,7 @@ func (w *Wire) powerOff(s *seat) {
 func (w *Wire) alive() *seat {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.cut {
+	if w.cut || w.inReset {
 		return nil
 	}
 	return w.target
@@ -226,6 +228,7 @@ func (w *Wire) setIRQ(active bool) {
 	if w.o.NoIRQ || w.irq.Swap(active) == active {
 		return
 	}
+	w.irqEdges[bit(active)].Add(1)
 	w.edge(IRQ, active)
 	w.clock.wake()
 }
@@ -251,6 +254,23 @@ func (w *Wire) cutPower(d time.Duration) {
 	})
 }
 
+// pullReset pulls the reset line or lets it go.
+func (w *Wire) pullReset(on bool) {
+	w.mu.Lock()
+	before := w.inReset
+	w.inReset = on
+	w.mu.Unlock()
+	if before == on {
+		return
+	}
+	w.edge(RST, !on)
+	if on {
+		w.setIRQ(false)
+	} else if t := w.alive(); t != nil {
+		w.call(t.Reset)
+	}
+}
+
 // halves is the time of n half bits; what does not fit a nanosecond is kept for the
 // next time. w.access is held.
 func (w *Wire) halves(n int64) time.Duration {
@@ -270,6 +290,13 @@ func (w *Wire) guard(quit func() bool) time.Duration {
 	}
 	w.began = true
 	return now
+}
+
+func bit(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // simController is the controller's end of a Wire.
@@ -369,13 +396,9 @@ func (c *simController) Reset() error {
 		return ErrClosed
 	}
 	w.clock.pass(0, c.quit)
-	w.edge(RST, false)
-	w.setIRQ(false)
+	w.pullReset(true)
 	w.clock.pass(resetPulse, c.quit)
-	w.edge(RST, true)
-	if t := w.alive(); t != nil {
-		w.call(t.Reset)
-	}
+	w.pullReset(false)
 	return nil
 }
 
