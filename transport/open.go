@@ -20,7 +20,10 @@ var planned = []string{"mem", "vpcd", "pcsc", "serial", "tcp", "acl", "spi", "i2
 
 // Open makes the link that rawURL names, for the end in the given role, from the
 // schemes it is given; it does not connect yet. The two ends of mem: are made
-// together by Mem, so it cannot be opened by name.
+// together by Mem or Pair, so it cannot be opened by name.
+//
+// Every URL may have the parameters fault= (see ParseFaults) and delay= (see
+// ParseDelays), which put wrappers around this end.
 //
 //	l, err := transport.Open("vpcd://127.0.0.1:35963", transport.Target, iso7816.Schemes)
 func Open(rawURL string, role Role, tables ...Schemes) (Link, error) {
@@ -28,10 +31,18 @@ func Open(rawURL string, role Role, tables ...Schemes) (Link, error) {
 	if err != nil {
 		return nil, err
 	}
+	u, wrap, err := u.unwrap()
+	if err != nil {
+		return nil, err
+	}
 	known := []string{"mem"}
 	for _, t := range tables {
 		if open, ok := t[u.Scheme]; ok {
-			return open(u, role)
+			l, err := open(u, role)
+			if err != nil {
+				return nil, err
+			}
+			return wrap(l, role), nil
 		}
 		known = slices.AppendSeq(known, maps.Keys(t))
 	}
@@ -55,25 +66,30 @@ func Inside(rawURL string) bool {
 	return err == nil && slices.Contains(inside, u.Scheme)
 }
 
-// Pair makes both ends of a link that is Inside.
+// Pair makes both ends of a link that is Inside. Wrappers are at the terminal's end.
 func Pair(rawURL string, tables ...Schemes) (controller, target Link, err error) {
 	u, err := Parse(rawURL)
 	switch {
 	case err != nil:
 		return nil, nil, err
 	case u.Scheme == "mem":
-		if u.Path != "" || u.Host != "" {
-			return nil, nil, u.Errorf("write mem:, there is one only")
+		plain, wrap, err := u.unwrap()
+		if err == nil && (u.Path != "" || u.Host != "") {
+			err = u.Errorf("write mem:, there is one only")
 		}
-		if err := u.Only(); err != nil {
+		if err == nil {
+			err = plain.Only()
+		}
+		if err != nil {
 			return nil, nil, err
 		}
 		controller, target = Mem()
-		return controller, target, nil
+		return wrap(controller, Controller), target, nil
 	}
-	if target, err = Open(rawURL, Target, tables...); err != nil {
+	if controller, err = Open(rawURL, Controller, tables...); err != nil {
 		return nil, nil, err
 	}
-	controller, err = Open(rawURL, Controller, tables...)
+	plain, _, _ := u.unwrap() // what is around the link is at the terminal's end
+	target, err = Open(plain.raw, Target, tables...)
 	return controller, target, err
 }
