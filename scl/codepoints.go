@@ -97,6 +97,10 @@ type Profile struct {
 		CLA, INS, Session, Data, Abort, Tag, Pending, Ongoing byte
 		Command, Response, MTU                                int // octets
 	}
+	LLC struct { // SHDLC on SPI and I2C: transport/shdlc
+		Window, SREJ, MaxLPDU, T2, T3, ResetTries, Retries int
+	}
+	MAC struct{ LengthOctets, Poll int } // below it
 
 	entries []Entry
 	codec   codec
@@ -172,6 +176,13 @@ func (p *Profile) slots() []slot {
 		{"tunnel.sw2_pending", to(&t.Pending), 0, 63}, {"tunnel.sw2_ongoing", to(&t.Ongoing), 0, 63},
 		{"tunnel.command_octets", to(&t.Command), 1, 65535}, {"tunnel.response_octets", to(&t.Response), 1, 65536},
 		{"tunnel.mtu", to(&t.MTU), 8, 65000},
+	}...)
+	l := &p.LLC
+	s = append(s, []slot{
+		{"llc.window", to(&l.Window), 2, 4}, {"llc.srej", to(&l.SREJ), 0, 1}, {"llc.max_lpdu", to(&l.MaxLPDU), 9, 0x7FFF},
+		{"llc.t2_ms", to(&l.T2), 10, 60_000}, {"llc.t3_ms", to(&l.T3), 5, 60_000},
+		{"llc.reset_tries", to(&l.ResetTries), 1, 100}, {"llc.retries", to(&l.Retries), 1, 1000},
+		{"mac.length_octets", to(&p.MAC.LengthOctets), 1, 2}, {"mac.poll_us", to(&p.MAC.Poll), 1, 1_000_000},
 	}...)
 	for _, x := range []struct {
 		name string
@@ -437,6 +448,9 @@ func (p *Profile) check() (name string, err error) {
 		return "tunnel.tag", errors.New("is not a tag of one octet")
 	case t.MTU+6 > 256*t.Command:
 		return "tunnel.mtu", errors.New("does not fit into 256 blocks of tunnel.command_octets")
+	}
+	if p.MAC.LengthOctets == 1 && p.LLC.MaxLPDU > 0xFE {
+		return "llc.max_lpdu", errors.New("does not fit into mac.length_octets")
 	}
 	for _, r := range []struct {
 		prefix           string

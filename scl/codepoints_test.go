@@ -118,6 +118,7 @@ func TestProfileRefuses(t *testing.T) {
 		{"tunnel: status words alike", edited("tunnel.sw2_ongoing", 1), line("tunnel.sw2_ongoing"), "is tunnel.sw2_pending"},
 		{"tunnel: long tag", edited("tunnel.tag", 0x9F), line("tunnel.tag"), "is not a tag of one octet"},
 		{"tunnel: packet too long", edited("tunnel.command_octets", 4), line("tunnel.mtu"), "does not fit into 256 blocks"},
+		{"LPDU too long", edited("mac.length_octets", 1), line("llc.max_lpdu"), "does not fit into mac.length_octets"},
 		{"static pipe in dynamic range", edited("pipe.link", 0x20), line("pipe.link"), "lies within the dynamic range"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

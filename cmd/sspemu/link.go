@@ -10,6 +10,7 @@ import (
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/iso7816"
+	"github.com/sspemu/sspemu/transport/shdlc"
 	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
@@ -26,6 +27,17 @@ func tunnelConfig(p *scl.Profile) tunnel.Config {
 	c.Tag, c.Pending, c.Ongoing = t.Tag, t.Pending, t.Ongoing
 	c.Command, c.Response, c.MTU = t.Command, t.Response, t.MTU
 	return c
+}
+
+// shdlcConfig is what the profile says of SHDLC on SPI and I2C.
+func shdlcConfig(p *scl.Profile) shdlc.Config {
+	l := &p.LLC
+	return shdlc.Config{
+		Window: l.Window, SREJ: l.SREJ == 1, MaxLPDU: l.MaxLPDU,
+		T2: time.Duration(l.T2) * time.Millisecond, T3: time.Duration(l.T3) * time.Millisecond,
+		ResetTries: l.ResetTries, Retries: l.Retries,
+		LengthOctets: p.MAC.LengthOctets, Poll: time.Duration(p.MAC.Poll) * time.Microsecond,
+	}
 }
 
 // asTarget is the SSP's end of a link, such that it carries packets.
