@@ -46,6 +46,9 @@ type Config struct {
 // defaultIFS is IFSC and IFSD of T=1 before they are told (ISO/IEC 7816-3 11.4.2).
 const defaultIFS = 32
 
+// primeIFSD is IFSD of T=1' before it is told (unverified; what NXP's driver has).
+const primeIFSD = MaxINF
+
 func (c Config) withDefaults() Config {
 	def := func(v *int, d int) {
 		if *v <= 0 {
@@ -59,7 +62,7 @@ func (c Config) withDefaults() Config {
 		if c.NAD == 0 {
 			c.NAD = Infineon.NAD
 		}
-		def(&c.Peer, 254)
+		def(&c.Peer, primeIFSD)
 		def(&c.Retries, 10)
 	}
 	def(&c.Own, c.Format.MaxINF())
