@@ -33,7 +33,8 @@ const (
 )
 
 // OverSPI is the controller's end of a bus that is a port of periph.io, such as a
-// device of Linux. hz is the most that SetSpeed gives, and the speed at first.
+// device of Linux. hz is the most that SetSpeed gives, and the speed at first. After an
+// error the port is still the caller's to close.
 func OverSPI(port spi.PortCloser, hz int64, mode uint8, p Pins) (Controller, error) {
 	c, err := port.Connect(physic.Frequency(hz)*physic.Hertz, spi.Mode(mode), 8)
 	if err != nil {
@@ -54,7 +55,7 @@ func OverSPI(port spi.PortCloser, hz int64, mode uint8, p Pins) (Controller, err
 
 // OverI2C is the controller's end of a bus of periph.io, such as a device of Linux,
 // for the target at addr. Many buses of Linux cannot change their speed; they keep
-// theirs.
+// theirs, as all do when hz is 0. After an error the bus is still the caller's to close.
 func OverI2C(b i2c.BusCloser, addr uint16, hz int64, p Pins) (Controller, error) {
 	c := &hardware{
 		name: b.String(), physical: I2C, hz: hz, pins: p,
@@ -122,14 +123,12 @@ func newHardware(h *hardware) (Controller, error) {
 		if err := p.In(pull, edge); err != nil {
 			// Not every pin has pull resistors of its own.
 			if err = p.In(gpio.PullNoChange, edge); err != nil {
-				_ = h.close()
 				return nil, fmt.Errorf("%s: interrupt line %s: %w", h.name, p, err)
 			}
 		}
 	}
 	if p := h.pins.Reset; p != nil {
 		if err := p.Out(gpio.High); err != nil {
-			_ = h.close()
 			return nil, fmt.Errorf("%s: reset line %s: %w", h.name, p, err)
 		}
 	}
