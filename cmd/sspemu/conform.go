@@ -13,6 +13,7 @@ import (
 	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/scl/terminal"
 	spectests "github.com/sspemu/sspemu/spec-tests"
 	"github.com/sspemu/sspemu/transport"
 )
@@ -147,7 +148,12 @@ func (c *conformance) overLink(ctx context.Context, spb, persona []byte) (*spect
 	if err != nil {
 		return nil, nil, err
 	}
-	return &spectests.Target{Name: c.link, Terminal: spectests.FromClient(p.client), Vars: vars}, p.Close, nil
+	client, ok := p.client.(*terminal.Client)
+	if !ok {
+		_ = p.Close()
+		return nil, nil, fmt.Errorf("conformance: link %s carries SCL packets only (links for APDUs can be tested)", c.link)
+	}
+	return &spectests.Target{Name: c.link, Terminal: spectests.FromClient(client), Vars: vars}, p.Close, nil
 }
 
 func (c *conformance) bundle() ([]byte, error) {

@@ -108,3 +108,29 @@ func (x *either) outside(cmd *cobra.Command, link string) (transport.Link, *scl.
 	p, err := x.settings.sclProfile()
 	return l, p, err
 }
+
+// someLink is the terminal's end of a link, to an SSP in this process or elsewhere; end
+// ends what was started for it. dial makes the same end again.
+type someLink struct {
+	transport.Link
+	profile *scl.Profile
+	dial    func() (transport.Link, error)
+	end     func() error
+}
+
+func (x *either) link(cmd *cobra.Command, url string) (*someLink, error) {
+	if transport.Inside(url) {
+		e, l, err := x.inside(cmd, url)
+		if err != nil {
+			return nil, err
+		}
+		again := func() (transport.Link, error) { return e.pair(cmd.Context(), url) }
+		return &someLink{l, e.profile, again, e.Close}, nil
+	}
+	l, p, err := x.outside(cmd, url)
+	if err != nil {
+		return nil, err
+	}
+	again := func() (transport.Link, error) { return transport.Open(url, transport.Controller, schemes...) }
+	return &someLink{l, p, again, func() error { return nil }}, nil
+}

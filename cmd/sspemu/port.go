@@ -14,9 +14,44 @@ import (
 	"github.com/sspemu/sspemu/transport"
 )
 
+// card is what APDUs are exchanged with: a *terminal.Client on a link that carries
+// them, or a gateCard.
+type card interface {
+	PowerOn(ctx context.Context) (atr []byte, err error)
+	Reset(ctx context.Context) (atr []byte, err error)
+	Transmit(ctx context.Context, capdu, dst []byte) (rapdu []byte, err error)
+	Close() error
+}
+
+// gateCard is the UICC APDU gate of the active SPB, for links that carry SCL packets
+// and nothing else.
+type gateCard struct {
+	*terminal.Channel // nil: no power
+	t                 *terminal.Terminal
+}
+
+func (c *gateCard) PowerOn(ctx context.Context) (atr []byte, err error) {
+	if c.Channel != nil {
+		_ = c.Channel.Close()
+		c.Channel = nil
+	}
+	if c.Channel, err = c.t.APDU(ctx); err != nil {
+		c.Channel = nil
+		return nil, err
+	}
+	return c.ATR(), nil
+}
+
+func (c *gateCard) Close() error { return c.t.Close() }
+
+// packetsOnly tells whether a link that is not open carries packets and no APDUs.
+func packetsOnly(l transport.Link) bool {
+	return errors.Is(l.Send(transport.Block, make([]byte, 5)), transport.ErrDirection)
+}
+
 // port is a terminal that people type into: the controller end of a link.
 type port struct {
-	client   *terminal.Client
+	client   card
 	link     transport.Link
 	inserted chan struct{} // has a token when a card came
 
@@ -25,8 +60,18 @@ type port struct {
 }
 
 func openPort(ctx context.Context, l transport.Link) (*port, error) {
-	p := &port{client: terminal.NewClient(l), link: l, inserted: make(chan struct{}, 1)}
-	p.client.Notify(func(k transport.Kind) {
+	p := &port{link: l, inserted: make(chan struct{}, 1)}
+	if packetsOnly(l) {
+		t, err := terminal.Open(ctx, l, nil)
+		if err != nil {
+			return nil, err
+		}
+		p.client = &gateCard{t: t}
+		return p, nil
+	}
+	client := terminal.NewClient(l)
+	p.client = client
+	client.Notify(func(k transport.Kind) {
 		if k == transport.Inserted {
 			select {
 			case p.inserted <- struct{}{}:
@@ -34,7 +79,7 @@ func openPort(ctx context.Context, l transport.Link) (*port, error) {
 			}
 		}
 	})
-	if err := p.client.Open(ctx); err != nil {
+	if err := client.Open(ctx); err != nil {
 		return nil, fmt.Errorf("link %s: %w", l, err)
 	}
 	return p, nil

@@ -25,6 +25,9 @@ type Terminal struct {
 	services map[scl.GateID]scl.HostID
 	changed  bool // the list of hosts changed since services was filled
 	closed   bool
+
+	over  sync.Once
+	ended chan struct{} // closed when the link is lost, or by Close
 }
 
 // Open opens the link, for as long as ctx lasts, and registers the terminal as a
@@ -44,7 +47,7 @@ func OpenAs(ctx context.Context, l transport.Link, p *scl.Profile, name string, 
 	if p == nil {
 		p = scl.DefaultProfile()
 	}
-	t := &Terminal{link: l, p: p, services: map[scl.GateID]scl.HostID{}}
+	t := &Terminal{link: l, p: p, services: map[scl.GateID]scl.HostID{}, ended: make(chan struct{})}
 	t.d = scl.NewDomain(p, name, id, c.PacketMTU(), t.send)
 	t.d.OnHotPlug(t.hotPlug)
 	if err := l.Open(ctx, (*frames)(t)); err != nil {
@@ -87,10 +90,15 @@ func (t *Terminal) send(packet []byte) {
 }
 
 func (t *Terminal) lost() {
+	t.over.Do(func() { close(t.ended) })
 	t.d.Lock()
 	defer t.d.Unlock()
 	t.d.Lost()
 }
+
+// Done is closed when the link is lost, or by Close: nothing can be done with the
+// terminal any more.
+func (t *Terminal) Done() <-chan struct{} { return t.ended }
 
 func (t *Terminal) hotPlug() {
 	t.mu.Lock()
@@ -107,6 +115,7 @@ func (t *Terminal) Close() error {
 	if closed {
 		return nil
 	}
+	defer t.over.Do(func() { close(t.ended) })
 	t.d.Lock()
 	if t.d.Host().State() == scl.HostRegistered {
 		_ = t.d.Deregister() // the other end may be gone

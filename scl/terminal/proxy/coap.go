@@ -48,11 +48,16 @@ const maxQueued = 1 << 20
 // the bundle is not given to the next one when the client repeats it: it gets the
 // same answer again (RFC 7252 4.5).
 type CoAP struct {
-	t *terminal.Terminal
+	t Opener
+}
+
+// Opener opens sockets of the active SPB: a *terminal.Terminal, or whoever has one.
+type Opener interface {
+	OpenUDP(ctx context.Context, recv func(peer netip.AddrPort, datagram []byte)) (*terminal.Datagrams, error)
 }
 
 // NewCoAP makes one for the bundles that t reaches.
-func NewCoAP(t *terminal.Terminal) *CoAP { return &CoAP{t} }
+func NewCoAP(t Opener) *CoAP { return &CoAP{t} }
 
 // Serve serves clients that send to conn until ctx is done; it closes conn.
 // Addresses with a zone (link-local IPv6) cannot be answered: the gate has no room
@@ -78,7 +83,7 @@ func (c *CoAP) Serve(ctx context.Context, conn *net.UDPConn) error {
 // relay is a socket at the UDP gate, opened when it is needed, and what comes from
 // it for clients.
 type relay struct {
-	t     *terminal.Terminal
+	t     Opener
 	write func(peer netip.AddrPort, b []byte) bool // false: there is no such client
 	id    atomic.Uint32                            // latest message ID of ours
 
@@ -112,7 +117,7 @@ type queued struct {
 	n    int
 }
 
-func newRelay(t *terminal.Terminal, write func(netip.AddrPort, []byte) bool) *relay {
+func newRelay(t Opener, write func(netip.AddrPort, []byte) bool) *relay {
 	return &relay{t: t, write: write, wake: make(chan struct{}, 1)}
 }
 
