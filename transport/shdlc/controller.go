@@ -19,18 +19,18 @@ const (
 	retryMost  = 500 * time.Millisecond // it doubles up to this
 	slice      = time.Millisecond       // of a wait for the interrupt line that cannot be ended (bus.Waker)
 	aside      = 2 * time.Millisecond   // of an idle link, until time is given to the target's timers (see idle)
-	leaving    = time.Second            // that Close waits for an access that is under way, and again once the bus is closed
+	leaving    = 250 * time.Millisecond // that Close waits for an access that is under way, and again once the bus is closed
 )
 
 // hunted is how much is read at once when the beginning of a frame was missed.
 const hunted = 64
 
-// controller is the terminal's end: a goroutine that makes accesses.
+// controllerEnd is the terminal's end: a goroutine that makes accesses.
 //
 //	has something to send, or IRQ is active ── Tx ─> Engine
 //	neither ── WaitIRQ, until a deadline of the Engine or until Send wakes it
 //	no link ── a pause, then RSET again
-type controller struct {
+type controllerEnd struct {
 	end
 	dial func() (bus.Controller, error)
 	life sync.Mutex // one Open or Close at a time
@@ -62,14 +62,14 @@ func NewController(dial func() (bus.Controller, error), cfg Config, url string) 
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	c := &controller{dial: dial, alarm: make(chan struct{}, 1)}
+	c := &controllerEnd{dial: dial, alarm: make(chan struct{}, 1)}
 	c.init(transport.Controller, cfg, url)
 	c.push = c.wake
 	return c, nil
 }
 
 // Open implements transport.Link.
-func (c *controller) Open(ctx context.Context, r transport.Receiver) error {
+func (c *controllerEnd) Open(ctx context.Context, r transport.Receiver) error {
 	c.life.Lock()
 	defer c.life.Unlock()
 	c.mu.Lock()
@@ -91,12 +91,12 @@ func (c *controller) Open(ctx context.Context, r transport.Receiver) error {
 }
 
 // Close implements transport.Link.
-func (c *controller) Close() error {
+func (c *controllerEnd) Close() error {
 	c.leave(0)
 	return nil
 }
 
-func (c *controller) leave(session uint64) {
+func (c *controllerEnd) leave(session uint64) {
 	c.life.Lock()
 	defer c.life.Unlock()
 	c.mu.Lock()
@@ -119,7 +119,7 @@ func (c *controller) leave(session uint64) {
 }
 
 // Send implements transport.Link.
-func (c *controller) Send(k transport.Kind, p []byte) error {
+func (c *controllerEnd) Send(k transport.Kind, p []byte) error {
 	switch k {
 	case transport.Packet:
 		return c.sendPacket(p)
@@ -142,7 +142,7 @@ func (c *controller) Send(k transport.Kind, p []byte) error {
 }
 
 // wake ends a wait of the goroutine.
-func (c *controller) wake() {
+func (c *controllerEnd) wake() {
 	if c.woken.Swap(true) {
 		return
 	}
@@ -156,7 +156,7 @@ func (c *controller) wake() {
 }
 
 // run is the goroutine.
-func (c *controller) run(b bus.Controller, session uint64, gone chan struct{}) {
+func (c *controllerEnd) run(b bus.Controller, session uint64, gone chan struct{}) {
 	defer close(gone)
 	if p, ok := b.(bus.Presence); ok {
 		p.Presence(func(there bool) { c.presence(session, there) })
@@ -226,7 +226,7 @@ func (c *controller) run(b bus.Controller, session uint64, gone chan struct{}) {
 }
 
 // farewell prepares the last frame: a RSET, so that the target knows; mu is held.
-func (c *controller) farewell() {
+func (c *controllerEnd) farewell() {
 	c.out = c.out[:0]
 	if c.up {
 		c.e.Connect()
@@ -237,7 +237,7 @@ func (c *controller) farewell() {
 }
 
 // disconnect is what PowerOff ends with.
-func (c *controller) disconnect() {
+func (c *controllerEnd) disconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.off {
@@ -246,7 +246,7 @@ func (c *controller) disconnect() {
 }
 
 // reconnect tries again, after a pause.
-func (c *controller) reconnect() {
+func (c *controllerEnd) reconnect() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.e.State() == Idle && !c.off {
@@ -255,7 +255,7 @@ func (c *controller) reconnect() {
 }
 
 // presence is told by buses that know it.
-func (c *controller) presence(session uint64, there bool) {
+func (c *controllerEnd) presence(session uint64, there bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open || c.session != session {
@@ -269,7 +269,7 @@ func (c *controller) presence(session uint64, there bool) {
 }
 
 // access makes one access and tells whether the target had something.
-func (c *controller) access(b bus.Controller, clock bus.Clock, read bool) (found bool) {
+func (c *controllerEnd) access(b bus.Controller, clock bus.Clock, read bool) (found bool) {
 	c.rested = false
 	var got []byte
 	wrote := len(c.out) > 0
@@ -326,7 +326,7 @@ func (c *controller) access(b bus.Controller, clock bus.Clock, read bool) (found
 const barrenMost = 3
 
 // write writes c.out; a target that does not acknowledge is asked some times more.
-func (c *controller) write(b bus.Controller, clock bus.Clock) error {
+func (c *controllerEnd) write(b bus.Controller, clock bus.Clock) error {
 	for try := 1; ; try++ {
 		err := b.Tx(c.out, nil)
 		if !errors.Is(err, bus.ErrNACK) || try == barrenMost {
@@ -337,14 +337,14 @@ func (c *controller) write(b bus.Controller, clock bus.Clock) error {
 }
 
 // need is how many octets to read.
-func (c *controller) need() int {
+func (c *controllerEnd) need() int {
 	if c.in.hunt {
 		return hunted
 	}
 	return c.in.missing()
 }
 
-func (c *controller) buffer(n int) []byte {
+func (c *controllerEnd) buffer(n int) []byte {
 	c.got = slices.Grow(c.got[:0], n)[:n]
 	return c.got
 }
@@ -360,7 +360,7 @@ func blank(p []byte) bool {
 }
 
 // irq is WaitIRQ. A bus that cannot do it is polled from then on.
-func (c *controller) irq(b bus.Controller, timeout time.Duration) bool {
+func (c *controllerEnd) irq(b bus.Controller, timeout time.Duration) bool {
 	active, err := b.WaitIRQ(timeout)
 	c.noIRQ = err != nil
 	return active
@@ -368,7 +368,7 @@ func (c *controller) irq(b bus.Controller, timeout time.Duration) bool {
 
 // wait waits for the interrupt line, for wake or for d to pass, none when negative;
 // it tells whether the target is to be looked at because nothing else would tell.
-func (c *controller) wait(b bus.Controller, clock bus.Clock, d time.Duration) (look bool) {
+func (c *controllerEnd) wait(b bus.Controller, clock bus.Clock, d time.Duration) (look bool) {
 	switch _, wakes := b.(bus.Waker); {
 	case c.woken.Load():
 	case c.noIRQ && d >= 0:
@@ -394,7 +394,7 @@ func (c *controller) wait(b bus.Controller, clock bus.Clock, d time.Duration) (l
 // idle waits when this end has nothing to wait for but the other end. A virtual clock
 // stands still then, with all timers of the target; so it is moved on once, behind
 // all of these, when nothing has happened for a little real time.
-func (c *controller) idle(b bus.Controller) {
+func (c *controllerEnd) idle(b bus.Controller) {
 	if c.rested {
 		c.irq(b, -1)
 		return

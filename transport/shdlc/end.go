@@ -29,8 +29,9 @@ type end struct {
 	url           string
 	role          transport.Role
 	mac           mac
-	push          func() // gets what is new onto the bus; mu is held
-	hold, release func() // keep the time of the bus while the worker works; may be nil
+	sendWait      time.Duration // that Send takes at most: patience
+	push          func()        // gets what is new onto the bus; mu is held
+	hold, release func()        // keep the time of the bus while the worker works; may be nil
 
 	mu      sync.Mutex // guards what follows; not held while bits move or a Receiver runs
 	work    sync.Cond  // for the worker
@@ -47,11 +48,12 @@ type end struct {
 	told    bool          // the Receiver knows of a link
 	left    bool          // that link has gone
 	trouble error         // why not, or nil
+	senders int           // that wait for room
 	held    bool          // the time of the bus is held for the worker
 }
 
 func (l *end) init(role transport.Role, cfg Config, url string) {
-	l.cfg, l.url, l.role, l.mac = cfg, url, role, newMAC(cfg)
+	l.cfg, l.url, l.role, l.mac, l.sendWait = cfg, url, role, newMAC(cfg), patience
 	l.e, l.in = NewEngine(cfg, role == transport.Controller), newDecoder(l.mac)
 	l.work.L, l.room.L = &l.mu, &l.mu
 }
@@ -165,7 +167,7 @@ func (l *end) rouse() {
 	if !l.open || !l.e.Waiting() && !(l.told && l.left) && !(l.up && !l.told) {
 		return
 	}
-	if l.hold != nil && !l.held {
+	if l.hold != nil && !l.held && l.senders == 0 {
 		l.held = true
 		l.hold()
 	}
@@ -261,15 +263,17 @@ func (l *end) sendPacket(p []byte) error {
 		case !l.up && !l.setup:
 			return transport.ErrNoPeer
 		case limit.IsZero():
-			limit = time.Now().Add(patience)
-			defer time.AfterFunc(patience, func() {
+			limit = time.Now().Add(l.sendWait)
+			defer time.AfterFunc(l.sendWait, func() {
 				l.mu.Lock()
 				l.room.Broadcast()
 				l.mu.Unlock()
 			}).Stop()
-			l.letGo() // the other end needs time
+			l.senders++
+			defer func() { l.senders-- }()
+			l.letGo() // this may be the worker, and the other end needs time
 		case !time.Now().Before(limit):
-			return fmt.Errorf("%s: nothing was taken for %v: %w", l.url, patience, transport.ErrNoPeer)
+			return fmt.Errorf("%s: nothing was taken for %v: %w", l.url, l.sendWait, transport.ErrNoPeer)
 		}
 		l.room.Wait()
 	}

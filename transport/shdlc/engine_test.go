@@ -3,6 +3,7 @@ package shdlc
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -279,13 +280,11 @@ func (c *channel) put(now time.Duration, f []byte) {
 
 // survives tells whether the frame that arrives is whole.
 func (c *channel) survives() bool {
-	for range (len(c.buf) + c.extra) * 8 {
-		if c.rng.Float64() >= c.keep {
-			c.damaged++
-			return false
-		}
+	if c.rng.Float64() < math.Pow(c.keep, float64(8*(len(c.buf)+c.extra))) {
+		return true
 	}
-	return true
+	c.damaged++
+	return false
 }
 
 // pair is two engines and the channels between them.
@@ -405,7 +404,7 @@ func TestNoise(t *testing.T) {
 				}
 			}
 			on := float64(tt.size + 1 + p.c[0].extra)
-			whole := pow(p.c[0].keep, int(on)*8)
+			whole := math.Pow(p.c[0].keep, 8*on)
 			q := 1 - whole
 			optimum := float64(tt.size) / on * whole
 			name := "selective repeat"
@@ -421,14 +420,6 @@ func TestNoise(t *testing.T) {
 			require.GreaterOrEqual(t, goodput/optimum, tt.least)
 		})
 	}
-}
-
-func pow(x float64, n int) float64 {
-	y := 1.0
-	for range n {
-		y *= x
-	}
-	return y
 }
 
 func fill(p []byte, n int) {

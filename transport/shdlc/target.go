@@ -14,11 +14,11 @@ import (
 // has read that it leaves.
 const parting = 100 * time.Millisecond
 
-// target is the SSP's end. It has one frame ready at a time; what it does, it does in
+// targetEnd is the SSP's end. It has one frame ready at a time; what it does, it does in
 // the calls of the bus and of a timer.
 //
 //	Written ─> Engine ─> push: Next ─> ready, IRQ ─> Pending, Taken ─> Sent
-type target struct {
+type targetEnd struct {
 	end
 	socket bus.Socket
 	life   sync.Mutex // one Open or Close at a time
@@ -43,7 +43,7 @@ func NewTarget(s bus.Socket, cfg Config, url string) (transport.Link, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
-	t := &target{socket: s, alarm: never}
+	t := &targetEnd{socket: s, alarm: never}
 	t.init(transport.Target, cfg, url)
 	t.push, t.onAlarm = t.stage, t.fire
 	t.hold, t.release = func() { t.clock.Hold() }, func() { t.clock.Release() }
@@ -51,7 +51,7 @@ func NewTarget(s bus.Socket, cfg Config, url string) (transport.Link, error) {
 }
 
 // Open implements transport.Link.
-func (t *target) Open(ctx context.Context, r transport.Receiver) error {
+func (t *targetEnd) Open(ctx context.Context, r transport.Receiver) error {
 	t.life.Lock()
 	defer t.life.Unlock()
 	t.mu.Lock()
@@ -75,12 +75,12 @@ func (t *target) Open(ctx context.Context, r transport.Receiver) error {
 }
 
 // Close implements transport.Link.
-func (t *target) Close() error {
+func (t *targetEnd) Close() error {
 	t.leave(0)
 	return nil
 }
 
-func (t *target) leave(session uint64) {
+func (t *targetEnd) leave(session uint64) {
 	t.life.Lock()
 	defer t.life.Unlock()
 	t.mu.Lock()
@@ -102,7 +102,7 @@ func (t *target) leave(session uint64) {
 }
 
 // farewell has the controller read a RSET, so that it knows; mu is held.
-func (t *target) farewell() {
+func (t *targetEnd) farewell() {
 	t.e.Connect()
 	t.stage()
 	over := false
@@ -118,7 +118,7 @@ func (t *target) farewell() {
 }
 
 // Send implements transport.Link.
-func (t *target) Send(k transport.Kind, p []byte) error {
+func (t *targetEnd) Send(k transport.Kind, p []byte) error {
 	if k != transport.Packet {
 		return transport.ErrDirection
 	}
@@ -127,7 +127,7 @@ func (t *target) Send(k transport.Kind, p []byte) error {
 
 // stage has the next frame ready, tells by the interrupt line and arms the timer; mu
 // is held.
-func (t *target) stage() {
+func (t *targetEnd) stage() {
 	if t.lines == nil {
 		return
 	}
@@ -149,7 +149,7 @@ func (t *target) stage() {
 	}
 }
 
-func (t *target) stopAlarm() {
+func (t *targetEnd) stopAlarm() {
 	if t.alarm != never {
 		t.disarm()
 		t.alarm = never
@@ -157,7 +157,7 @@ func (t *target) stopAlarm() {
 }
 
 // fire is the timer.
-func (t *target) fire() {
+func (t *targetEnd) fire() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines == nil {
@@ -172,7 +172,7 @@ func (t *target) fire() {
 }
 
 // bench is the target as the bus sees it (bus.Target).
-type bench target
+type bench targetEnd
 
 // Pending implements bus.Target.
 func (b *bench) Pending() []byte {
@@ -183,7 +183,7 @@ func (b *bench) Pending() []byte {
 
 // Taken implements bus.Target.
 func (b *bench) Taken(n int) {
-	t := (*target)(b)
+	t := (*targetEnd)(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines == nil || t.read == len(t.ready) {
@@ -200,7 +200,7 @@ func (b *bench) Taken(n int) {
 
 // Written implements bus.Target.
 func (b *bench) Written(p []byte) {
-	t := (*target)(b)
+	t := (*targetEnd)(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines == nil || !t.open {
@@ -214,7 +214,7 @@ func (b *bench) Written(p []byte) {
 
 // Reset implements bus.Target.
 func (b *bench) Reset() {
-	t := (*target)(b)
+	t := (*targetEnd)(b)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.lines == nil || !t.open {
