@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/plgd-dev/go-coap/v3/message"
 	"github.com/plgd-dev/go-coap/v3/message/codes"
 	"github.com/stretchr/testify/require"
@@ -19,7 +20,9 @@ import (
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
+	"github.com/sspemu/sspemu/transport/i2c"
 	"github.com/sspemu/sspemu/transport/iso7816"
+	"github.com/sspemu/sspemu/transport/spi"
 	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
@@ -34,6 +37,21 @@ type wire struct {
 var wires = []wire{
 	{"mem", func(testing.TB, bool) (transport.Link, transport.Link) { return transport.Mem() }, 32 << 10},
 	{"vpcd", vpcdPair, 32 << 10},
+	{"SPI T=1'", simulated("simspi", "t1prime", spi.Schemes), 32 << 10},
+	{"SPI SHDLC", simulated("simspi", "shdlc", spi.Schemes), 32 << 10},
+	{"I2C T=1'", simulated("simi2c", "t1prime", i2c.Schemes), 32 << 10},
+	{"I2C SHDLC", simulated("simi2c", "shdlc", i2c.Schemes), 32 << 10},
+}
+
+// simulated is a bus of its own for each cell; its faults are errors of bits.
+func simulated(scheme, protocol string, table transport.Schemes) func(testing.TB, bool) (controller, target transport.Link) {
+	return func(tb testing.TB, faulty bool) (controller, target transport.Link) {
+		url := scheme + ":" + uuid.NewString() + "?protocol=" + protocol
+		if faulty {
+			url += "&ber=1e-5&seed=7"
+		}
+		return openBoth(tb, url, table)
+	}
 }
 
 // vpcdPair is a virtual reader and the card that connects to it.
@@ -63,6 +81,13 @@ func packets(l transport.Link, tunnel func(transport.Link, tunnel.Config) transp
 
 var tunnelConfig = tunnel.Default()
 
+// carriesAPDUs tells whether commands are frames of the link; else they go through
+// the SCL.
+func carriesAPDUs(l transport.Link) bool {
+	_, only := l.(transport.PacketCarrier)
+	return !only || l.String() == "mem:"
+}
+
 // protocols are what a terminal speaks: each gives a function that has the bundle
 // echo what it is given.
 var protocols = []struct {
@@ -75,6 +100,41 @@ var protocols = []struct {
 }
 
 func echoAPDU(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, error) {
+	transmit := channel
+	if carriesAPDUs(l) {
+		transmit = reader
+	}
+	exchange := transmit(tb, l)
+	return func(b []byte) (out []byte, err error) {
+		for first := true; first || len(b) > 0; first = false {
+			n := min(len(b), w.most)
+			command := apdu.Command{CLA: 0x80, INS: 0xEC, Data: b[:n], Ne: n, Extended: n > 255}
+			r, err := exchange(context.Background(), command.Append(nil), nil)
+			if err != nil {
+				return nil, err
+			}
+			if k := len(r) - 2; k < 0 || !bytes.Equal(r[k:], []byte{0x90, 0}) {
+				return nil, fmt.Errorf("%d octets were answered by % X", n, r[max(0, k):])
+			}
+			out = append(out, r[:len(r)-2]...)
+			b = b[n:]
+		}
+		return out, nil
+	}
+}
+
+type transmit = func(ctx context.Context, capdu, dst []byte) ([]byte, error)
+
+// channel is an APDU channel through the SCL.
+func channel(tb testing.TB, l transport.Link) transmit {
+	c, err := openTerminal(tb, l).APDU(context.Background())
+	require.NoError(tb, err)
+	tb.Cleanup(func() { require.NoError(tb, c.Close()) })
+	return c.Transmit
+}
+
+// reader is a terminal with a card.
+func reader(tb testing.TB, l transport.Link) transmit {
 	c := terminal.NewClient(l)
 	inserted := make(chan struct{}, 1)
 	c.Notify(func(k transport.Kind) {
@@ -87,22 +147,7 @@ func echoAPDU(tb testing.TB, w wire, l transport.Link) func(b []byte) ([]byte, e
 	<-inserted
 	_, err := c.PowerOn(context.Background())
 	require.NoError(tb, err)
-	return func(b []byte) (out []byte, err error) {
-		for first := true; first || len(b) > 0; first = false {
-			n := min(len(b), w.most)
-			command := apdu.Command{CLA: 0x80, INS: 0xEC, Data: b[:n], Ne: n, Extended: n > 255}
-			r, err := c.Transmit(context.Background(), command.Append(nil), nil)
-			if err != nil {
-				return nil, err
-			}
-			if k := len(r) - 2; k < 0 || !bytes.Equal(r[k:], []byte{0x90, 0}) {
-				return nil, fmt.Errorf("%d octets were answered by % X", n, r[max(0, k):])
-			}
-			out = append(out, r[:len(r)-2]...)
-			b = b[n:]
-		}
-		return out, nil
-	}
+	return c.Transmit
 }
 
 func openTerminal(tb testing.TB, l transport.Link) *terminal.Terminal {
