@@ -141,12 +141,15 @@ type Engine struct {
 	state  state
 	ns, nr byte // N(S) of the I-block to be acknowledged or sent next; N(S) expected
 	peer   int  // the longest INF that the other end takes
-	size   int  // the longest that is sent, less after a resynchronisation
+	size   int  // the longest that is sent, less on a noisy line
+	own    int  // the longest that the other end was told to send, less on a noisy line
 	nad    byte
 
 	tx     []byte // the APDU that is being sent
 	off, n int    // the I-block that waits: tx[off:off+n]
 	held   bool   // target: it waits until req has its response
+	ask    bool   // controller: after S(IFS response) the answer is asked for again
+	good   int    // exchanges since the blocks became shorter or longer
 	rx     []byte // the APDU that is coming in
 
 	req    PCB // S-block request that waits for its response; 0: none
@@ -180,7 +183,7 @@ func (e *Engine) Format() Format { return e.f }
 // Reset puts the engine where it is after a reset of the target.
 func (e *Engine) Reset() {
 	e.state, e.ns, e.nr = idle, 0, 0
-	e.peer, e.size = e.cfg.Peer, e.cfg.Peer
+	e.peer, e.size, e.own = e.cfg.Peer, e.cfg.Peer, e.cfg.Own
 	if e.nad = e.cfg.NAD; e.cfg.Role == transport.Target {
 		e.nad = e.nad<<4 | e.nad>>4 // until it knows who asks
 	}
@@ -205,7 +208,7 @@ func (e *Engine) Working() bool { return e.state == working }
 // forget drops what is being sent, received and requested.
 func (e *Engine) forget() {
 	e.tx, e.rx = e.tx[:0], e.rx[:0]
-	e.off, e.n, e.held = 0, 0, false
+	e.off, e.n, e.held, e.ask = 0, 0, false, false
 	e.req, e.asked = 0, false
 }
 
@@ -229,7 +232,36 @@ func (e *Engine) Send(apdu []byte) (Action, error) {
 		e.held = true
 		return Action{}, nil
 	}
+	if e.good >= calm {
+		e.good = 0
+		e.size = min(e.peer, 2*e.size)
+		if e.own < e.cfg.Own {
+			e.own = min(e.cfg.Own, 2*e.own)
+			return e.tellIFS(), nil
+		}
+	}
 	return e.fresh(), nil
+}
+
+// On a line so noisy that a long block fails twice in a row, a controller of T=1' has
+// the blocks cut in half, down to shortest, and after so many calm exchanges doubled
+// again. Before blocks are cut anew, an S(IFS request) and its response make sure that
+// nothing sent before is still on its way, because then N(S) could stand for either.
+const (
+	shortest = 64
+	calm     = 16
+)
+
+// noisy tells whether to cut blocks of up to n bytes in half, after so many failures.
+func (e *Engine) noisy(n, failures int) bool {
+	return failures >= 2 && n > shortest && e.cfg.Prime && !e.cfg.NoResynch && e.cfg.Role == transport.Controller
+}
+
+// tellIFS tells what this end takes now; then the I-block that waits is sent.
+func (e *Engine) tellIFS() Action {
+	var inf [2]byte
+	e.asked, e.again, e.good = false, 0, 0
+	return e.request(IFS, appendIFS(inf[:0], e.own))
 }
 
 // Request sends an S-block request: of a controller that is Idle, of a target that
@@ -255,7 +287,8 @@ func (e *Engine) Request(pcb PCB, inf []byte) (Action, error) {
 // AnnounceIFS is Request of S(IFS request) with what this end takes.
 func (e *Engine) AnnounceIFS() (Action, error) {
 	var b [2]byte
-	return e.Request(IFS, appendIFS(b[:0], e.cfg.Own))
+	e.own = e.cfg.Own
+	return e.Request(IFS, appendIFS(b[:0], e.own))
 }
 
 // Extend makes a target that is Working ask for more time, multiplier times the
@@ -365,7 +398,7 @@ func (e *Engine) iBlock(b Block) Action {
 	if b.PCB.More() {
 		return e.put(rBlock(e.nr, rFree), nil)
 	}
-	e.size = min(e.peer, 2*e.size)
+	e.good++
 	e.state = idle
 	if e.cfg.Role == transport.Target {
 		e.state = working
@@ -389,6 +422,11 @@ func (e *Engine) rBlock(b Block) Action {
 		if e.again++; e.again > e.cfg.Retries && e.cfg.Role == transport.Controller {
 			return e.resynch(fmt.Errorf("the target refuses %s", iBlock(e.ns, e.off+e.n < len(e.tx))))
 		}
+		if e.noisy(e.n, e.again) {
+			e.size = max(shortest, e.n/2)
+			return e.tellIFS()
+		}
+		e.n = min(e.n, e.size) // S(IFS request) may have come since
 		return e.block()
 	case e.state == sending && e.off+e.n < len(e.tx):
 		e.off += e.n
@@ -433,11 +471,9 @@ func (e *Engine) response(b Block) Action {
 			e.state = idle
 			return done
 		}
-		e.size = max(min(e.size, minSize), e.size/2)
 		e.rx, e.off, e.again, e.state = e.rx[:0], 0, 0, sending
-		if !e.cfg.Prime && e.cfg.Own != defaultIFS {
-			var inf [2]byte
-			return e.request(IFS, appendIFS(inf[:0], e.cfg.Own))
+		if !e.cfg.Prime && e.own != defaultIFS {
+			return e.tellIFS()
 		}
 		return e.fresh()
 	case Abort:
@@ -457,14 +493,15 @@ func (e *Engine) response(b Block) Action {
 		}
 		return Action{}
 	}
-	if !e.asked { // S(IFS request) after a resynchronisation
+	if !e.asked { // S(IFS request) of tellIFS
+		if e.ask {
+			e.ask = false
+			return e.put(rBlock(e.nr, rOther), nil)
+		}
 		return e.fresh()
 	}
 	return done
 }
-
-// minSize is how short the I-blocks of a noisy line become at least.
-const minSize = 32
 
 // asks takes an S-block request.
 func (e *Engine) asks(b Block) Action {
@@ -479,9 +516,6 @@ func (e *Engine) asks(b Block) Action {
 	}
 	switch req := b.PCB; {
 	case req == Resynch && target && len(b.INF) == 0: // rules 6.1 to 6.3
-		if e.state != idle {
-			e.size = max(min(e.size, minSize), e.size/2)
-		}
 		e.state, e.ns, e.nr = idle, 0, 0
 		e.bad, e.again = 0, 0
 		e.forget()
@@ -556,6 +590,10 @@ func (e *Engine) invalid(code PCB, why error) Action {
 	switch {
 	case e.req != 0: // rules 7.3, 8
 		return e.put(e.req, e.reqINF)
+	case (why == ErrEDC || why == ErrLength) && e.state != aborted && e.noisy(e.own, e.bad):
+		e.own = max(shortest, e.own/2)
+		e.ask = true
+		return e.tellIFS()
 	case e.spoken && e.last.IsR(): // rule 7.2
 		return e.put(e.last, nil)
 	}

@@ -120,3 +120,30 @@ func TestEfficiency(t *testing.T) {
 		require.Greater(t, used.Efficiency(2*n*size), c.want)
 	}
 }
+
+func BenchmarkLink(b *testing.B) {
+	for _, w := range []bus.Options{{}, {Physical: bus.I2C}} {
+		b.Run(max(w.Physical, bus.SPI).String(), func(b *testing.B) {
+			_, c, t := join(b, w, t1.Options{}, t1.Options{})
+			n := 0
+			require.NoError(b, c.Open(context.Background(), receiver(func(k transport.Kind, _ []byte) {
+				if k == transport.Block {
+					n++
+				}
+			})))
+			require.NoError(b, t.Open(context.Background(), receiver(func(k transport.Kind, p []byte) {
+				if k == transport.Block {
+					_ = t.Send(k, p)
+				}
+			})))
+			p := make([]byte, 256)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := c.Send(transport.Block, p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			require.NotZero(b, n)
+		})
+	}
+}

@@ -132,7 +132,7 @@ var noisy = []struct {
 }{
 	{"T=1 CRC", t1.Config{Format: crc, Peer: 254}, 254},
 	{"T=1'", t1.Config{Prime: true, Peer: 0xFF9}, 0xFF9},
-	{"T=1' IFS 64", t1.Config{Prime: true, Peer: 64}, 64},
+	{"T=1' IFS 64", t1.Config{Prime: true, Peer: 64, Own: 64}, 64},
 }
 
 // With a CRC nothing wrong is delivered: at a bit error rate of 1e-4 a block of 262
