@@ -16,14 +16,15 @@ import (
 //
 //	sspemu http, coap ── TRANSACT DATA ── pcscd ── libifdvpcd.so ── bin/sspemu serve ══ SCL ══ example
 //
-// It gives the reader's URL, "" where pcscd is not installed.
-func inReader(t *testing.T, parameters string) (url string) {
+// It gives the reader's URL, "" where pcscd is not installed, and the control API.
+func inReader(t *testing.T, parameters string) (url, api string) {
 	d := pcscdtest.Start(t)
 	if d == nil {
-		return ""
+		return "", ""
 	}
+	api = pcscdtest.FreeAddr(t)
 	cmd := exec.Command(sspemu(t), "serve", "--ephemeral", "--active", "example", "--link", d.URL+parameters,
-		"--api", pcscdtest.FreeAddr(t), "--http", "off", "--coap", "off")
+		"--api", api, "--http", "off", "--coap", "off")
 	cmd.Stderr = os.Stderr
 	ready(t, cmd)
 	t.Cleanup(func() { stop(t, cmd) })
@@ -31,7 +32,7 @@ func inReader(t *testing.T, parameters string) (url string) {
 		b, _ := exec.Command("opensc-tool", "-r", "0", "--atr").CombinedOutput()
 		return regexp.MustCompile(`^3[bB]`).Match(b)
 	}, 20*time.Second, 100*time.Millisecond, "a card should be in the reader")
-	return "pcsc:" + pcscdtest.Reader
+	return "pcsc:" + pcscdtest.Reader, api
 }
 
 // TestReader: HTTP and CoAP reach the bundle through pcscd and a reader, on T=1 and
@@ -42,7 +43,7 @@ func TestReader(t *testing.T) {
 		{"T=0", "?protocol=t0", ""}, // the ATR of the bundle offers T=1 only; the card answers as on T=0
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			url := inReader(t, c.card)
+			url, _ := inReader(t, c.card)
 			if url == "" {
 				return
 			}
@@ -62,4 +63,38 @@ func TestReader(t *testing.T) {
 			require.Contains(t, command("apdu", "--link", url, "--any", "00750200 00"), "< 6", "another session is for the bundle")
 		})
 	}
+}
+
+// TestProxy: curl through sspemu proxy and the reader, also when another bundle becomes
+// active, which the reader shows as another card.
+func TestProxy(t *testing.T) {
+	curl := tool(t, "curl", "curl")
+	url, api := inReader(t, "")
+	if url == "" || curl == "" {
+		return
+	}
+	at := pcscdtest.FreeAddr(t)
+	proxy := exec.Command(sspemu(t), "proxy", "--link", url, "--http", at, "--coap", "off")
+	proxy.Stderr = os.Stderr
+	ready(t, proxy)
+	t.Cleanup(func() { stop(t, proxy) })
+	get := func(args ...string) string {
+		t.Helper()
+		out, notes, code := run(t, nil, curl, append([]string{"-sS", "--max-time", "30"}, args...)...)
+		require.Zero(t, code, notes)
+		return out
+	}
+	require.Equal(t, "41\n", get("http://"+at+"/counter"))
+	require.Equal(t, "200000", get("-o", os.DevNull, "-w", "%{size_download}", "http://"+at+"/bytes?n=200000"))
+	require.Equal(t, "as it is", get("--data-binary", "as it is", "http://"+at+"/echo"))
+	for _, bundle := range []string{"telecom", "example"} {
+		_, notes, code := run(t, nil, sspemu(t), "bundle", "activate", "--api", api, bundle)
+		require.Zero(t, code, notes)
+		require.Eventually(t, func() bool {
+			return regexp.MustCompile(`"name":"` + bundle + `"`).MatchString(get("-H", "Accept: application/json", "http://"+at+"/"))
+		}, 20*time.Second, 100*time.Millisecond, "the bundle %s should answer", bundle)
+	}
+	out, notes, code := run(t, nil, sspemu(t), "link", "probe", url)
+	require.Zero(t, code, notes)
+	require.Contains(t, out, "in TRANSACT DATA")
 }
