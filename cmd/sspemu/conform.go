@@ -140,7 +140,7 @@ func (c *conformance) overLink(ctx context.Context, spb, persona []byte) (*spect
 	if err != nil {
 		return nil, nil, err
 	}
-	l, err := transport.Open(c.link, transport.Controller, schemes...)
+	l, err := transport.Open(c.link, transport.Controller, schemes(scl.DefaultProfile())...)
 	if err != nil {
 		return nil, nil, usage(err)
 	}

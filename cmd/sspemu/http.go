@@ -127,8 +127,8 @@ func (x *either) reach(cmd *cobra.Command, link string, wait time.Duration) (*re
 		st, err := e.Status(ctx)
 		return &reach{at: st.Services, where: where, close: end}, err
 	case transport.Inside(link):
-		if _, _, err := transport.Pair(link, schemes...); err != nil { // before anything starts
-			return nil, usage(err)
+		if err := x.checkPair(link); err != nil { // before anything starts
+			return nil, err
 		}
 		x.api = off
 		e, _, err := x.start(cmd)

@@ -9,13 +9,19 @@ import (
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
+	"github.com/sspemu/sspemu/transport/bus/buslink"
+	"github.com/sspemu/sspemu/transport/i2c"
 	"github.com/sspemu/sspemu/transport/iso7816"
 	"github.com/sspemu/sspemu/transport/shdlc"
+	"github.com/sspemu/sspemu/transport/spi"
 	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
-// schemes are the links of this program.
-var schemes = []transport.Schemes{iso7816.Schemes}
+// schemes are the links of this program, with the numbers of the profile.
+func schemes(p *scl.Profile) []transport.Schemes {
+	c := buslink.Config{SHDLC: shdlcConfig(p)}
+	return []transport.Schemes{iso7816.Schemes, spi.With(c), i2c.With(c)}
+}
 
 // memLink is the URL of the link inside this process.
 const memLink = "mem:"
@@ -62,18 +68,30 @@ func asController(l transport.Link, p *scl.Profile, wait time.Duration) transpor
 
 // pair starts the SSP at one end of a link in this process and gives the other one.
 func (e *emulator) pair(ctx context.Context, link string) (transport.Link, error) {
-	controller, target, err := transport.Pair(link, schemes...)
+	controller, target, err := transport.Pair(link, schemes(e.profile)...)
 	if err != nil {
 		return nil, usage(err)
 	}
 	return controller, e.attach(ctx, target)
 }
 
+// checkPair tells what is wrong with the URL of a link in this process.
+func (x *either) checkPair(link string) error {
+	p, err := x.settings.sclProfile()
+	if err != nil {
+		return err
+	}
+	if _, _, err := transport.Pair(link, schemes(p)...); err != nil {
+		return usage(err)
+	}
+	return nil
+}
+
 // inside starts a platform for a link in this process.
 func (x *either) inside(cmd *cobra.Command, link string) (*emulator, transport.Link, error) {
 	x.api = off
-	if _, _, err := transport.Pair(link, schemes...); err != nil { // before anything starts
-		return nil, nil, usage(err)
+	if err := x.checkPair(link); err != nil { // before anything starts
+		return nil, nil, err
 	}
 	e, _, err := x.start(cmd)
 	if err != nil {
@@ -101,12 +119,15 @@ func (x *either) outside(cmd *cobra.Command, link string) (transport.Link, *scl.
 	if err := x.settings.foreign(cmd.Flags(), link); err != nil {
 		return nil, nil, err
 	}
-	l, err := transport.Open(link, transport.Controller, schemes...)
+	p, err := x.settings.sclProfile()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := transport.Open(link, transport.Controller, schemes(p)...)
 	if err != nil {
 		return nil, nil, usage(err)
 	}
-	p, err := x.settings.sclProfile()
-	return l, p, err
+	return l, p, nil
 }
 
 // someLink is the terminal's end of a link, to an SSP in this process or elsewhere; end
@@ -131,6 +152,6 @@ func (x *either) link(cmd *cobra.Command, url string) (*someLink, error) {
 	if err != nil {
 		return nil, err
 	}
-	again := func() (transport.Link, error) { return transport.Open(url, transport.Controller, schemes...) }
+	again := func() (transport.Link, error) { return transport.Open(url, transport.Controller, schemes(p)...) }
 	return &someLink{l, p, again, func() error { return nil }}, nil
 }

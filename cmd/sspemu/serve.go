@@ -162,13 +162,20 @@ func (s *server) check() (links []transport.Link, err error) {
 	if s.token, err = readToken(s.token, s.tokenFile); err != nil {
 		return nil, err
 	}
+	profile, err := s.sclProfile()
+	if err != nil {
+		return nil, err
+	}
 	for _, url := range s.links {
 		if url == off {
 			continue
 		}
-		l, err := transport.Open(url, transport.Target, schemes...)
+		l, err := transport.Open(url, transport.Target, schemes(profile)...)
 		if err != nil {
 			return nil, usage(err)
+		}
+		if transport.Inside(url) {
+			return nil, usage(fmt.Errorf("link %q: joins two ends inside one process, where nobody else can reach it (sspemu apdu --link %s has an SSP at its other end)", url, url))
 		}
 		links = append(links, l)
 	}
