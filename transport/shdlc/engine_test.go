@@ -543,3 +543,80 @@ func FuzzEngine(f *testing.F) {
 		}
 	})
 }
+
+// FuzzPair: whatever happens to the LPDUs between two ends and however slow their
+// users are, nothing arrives twice, in a wrong order or wrong; and when it is over,
+// all that was sent arrives.
+func FuzzPair(f *testing.F) {
+	f.Add([]byte{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15})
+	f.Add(bytes.Repeat([]byte{0x0C, 0x4C, 0x80, 0x30, 0xC1}, 40))
+	f.Add(bytes.Repeat([]byte{0x3C}, 100))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		b = b[:min(len(b), 2000)]
+		cfg := Default()
+		cfg.MaxLPDU, cfg.SREJ, cfg.Retries = 16, len(b)%2 == 0, 1000
+		e := [2]*Engine{NewEngine(cfg, true), NewEngine(cfg, false)}
+		var sent, got [2]int
+		var now time.Duration
+		var wire [2][]byte // what is on its way from an end
+		up := 0
+		note := func(ev Event) {
+			switch ev {
+			case Up:
+				up++
+			case WasReset, Down:
+				t.Fatalf("the link ended: %d", ev)
+			}
+		}
+		// turn is one end's: its LPDU arrives, or not, its user takes, it sends the next.
+		turn := func(k int, lost, garbled, twice, takes, sends bool) {
+			a, z := e[k], e[1-k]
+			if w := wire[k]; w != nil {
+				a.Sent(now)
+				wire[k] = nil
+				switch {
+				case lost:
+				case garbled:
+					z.Garbled(now)
+				default:
+					note(z.Receive(now, w))
+					if twice {
+						note(z.Receive(now, w))
+					}
+				}
+			}
+			for takes {
+				p, ok := z.Take(nil)
+				if !ok {
+					break
+				}
+				if len(p) != 2 || int(p[0])<<8|int(p[1]) != got[1-k]&0xFFFF {
+					t.Fatalf("end %d got % X, wants %d", 1-k, p, got[1-k])
+				}
+				got[1-k]++
+			}
+			if sends && a.Send([]byte{byte(sent[k] >> 8), byte(sent[k])}) {
+				sent[k]++
+			}
+			note(a.Expire(now))
+			if l := a.Next(); l != nil {
+				wire[k] = bytes.Clone(l)
+			}
+			now += ms
+		}
+		e[0].Connect()
+		for up < 2 {
+			turn(0, false, false, false, true, false)
+			turn(1, false, false, false, true, false)
+		}
+		for _, c := range b {
+			turn(int(c>>7), c&3 == 1, c&3 == 2, c&7 == 3, c&0x30 != 0, c&0x40 == 0)
+		}
+		for n := 0; got[0] < sent[1] || got[1] < sent[0]; n++ {
+			if n > 20000 {
+				t.Fatalf("stuck: sent %v, got %v\n%+v\n%+v", sent, got, e[0], e[1])
+			}
+			turn(n&1, false, false, false, true, false)
+		}
+	})
+}
