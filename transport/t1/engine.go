@@ -560,8 +560,8 @@ func (e *Engine) asks(b Block) Action {
 		a := e.put(WTX.Response(), inf[:])
 		a.Wait = wait
 		return a
-	case e.cfg.Prime && target && req != WTX && req != Resynch && req != Abort:
-		e.bad = 0
+	case !target || !e.cfg.Prime:
+	case req == CIPRequest, req == Release, req == SWR, req == PowerOnReset, req == ColdReset, req == DeepPowerDown:
 		return Action{Event: Asked, PCB: req, INF: b.INF}
 	}
 	return e.invalid(rOther, errSequence)

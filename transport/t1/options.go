@@ -10,7 +10,7 @@ import (
 
 // Options are what the ends of a T=1' link can be told. The zero value is good.
 type Options struct {
-	// Vendor is whose way a controller goes; a target takes what comes.
+	// Vendor is whose way a controller goes; a target takes what comes, in its Format.
 	Vendor Vendor
 	// IFS is the longest INF that this end takes, IFSD or IFSC. Default FF9.
 	IFS int
@@ -62,6 +62,9 @@ func OptionsOf(u transport.URL) (Options, error) {
 // engine is the configuration of an end.
 func (o Options) engine(role transport.Role) Config {
 	c := o.Vendor.Config()
+	if role == transport.Target {
+		c = Config{Prime: true, Format: o.Vendor.Format}
+	}
 	c.Role, c.Own = role, o.IFS
 	if o.Retries > 0 {
 		c.Retries = o.Retries
