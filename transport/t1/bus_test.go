@@ -382,3 +382,117 @@ func FuzzController(f *testing.F) {
 		require.Less(t, wire.Clock().Now(), 24*time.Hour)
 	})
 }
+
+// plain is a bus that cannot tell who is there.
+type plain struct{ bus.Controller }
+
+// On such a bus a target is there until an exchange fails for good, and again when a
+// PowerOn succeeds.
+func TestBusThatDoesNotKnow(t *testing.T) {
+	wire, err := bus.NewWire(bus.Options{Physical: bus.I2C})
+	require.NoError(t, err)
+	c, err := t1.NewController(func() (bus.Controller, error) {
+		b, err := wire.Controller()
+		return plain{b}, err
+	}, t1.Options{}, "i2c:x")
+	require.NoError(t, err)
+	target, err := t1.NewTarget(wire.Socket(), t1.Options{}, "target")
+	require.NoError(t, err)
+	got := make(frames, 10)
+	require.NoError(t, c.Open(context.Background(), got))
+	defer c.Close()
+	got.next(t, transport.Inserted)
+	for range 2 {
+		err = c.Send(transport.PowerOn, nil)
+		require.ErrorIs(t, err, transport.ErrNoPeer)
+		require.EqualError(t, err, `link "i2c:x": transport: no peer on the link: t1: the target has to be reset: S(CIP request) is not answered: t1: no block within the block waiting time (BWT 300ms, 11 tries)`)
+		require.ErrorIs(t, c.Send(transport.Block, nil), transport.ErrNoPeer)
+	}
+	got.next(t, transport.Removed)
+	require.NoError(t, target.Open(context.Background(), receiver(func(k transport.Kind, p []byte) {
+		if k == transport.Block {
+			_ = target.Send(k, p)
+		}
+	})))
+	defer target.Close()
+	require.NoError(t, c.Send(transport.PowerOn, nil))
+	got.next(t, transport.Inserted)
+	got.next(t, transport.ATR)
+	require.NoError(t, c.Send(transport.Block, []byte("x")))
+	require.Equal(t, "x", got.next(t, transport.Block))
+}
+
+// A target that works for ever is given up.
+func TestEndlessWork(t *testing.T) {
+	cip := t1.OurCIP(bus.SPI)
+	cip.MPOT = 25 * time.Millisecond
+	answered := true
+	wire, c, target := join(t, bus.Options{}, t1.Options{}, t1.Options{CIP: cip})
+	got := make(frames, 10)
+	require.NoError(t, c.Open(context.Background(), got))
+	defer c.Close()
+	require.NoError(t, target.Open(context.Background(), receiver(func(k transport.Kind, p []byte) {
+		if k == transport.Block && answered {
+			_ = target.Send(k, p)
+		}
+	})))
+	defer target.Close()
+	got.next(t, transport.Inserted)
+	require.NoError(t, c.Send(transport.PowerOn, nil))
+	answered = false
+	err := c.Send(transport.Block, []byte("x"))
+	require.ErrorIs(t, err, t1.ErrWTX)
+	t.Logf("%v after %v", err, wire.Clock().Now())
+	answered = true
+	require.NoError(t, c.Send(transport.Block, []byte("y")))
+	got.next(t, transport.ATR)
+	require.Equal(t, "y", got.next(t, transport.Block))
+}
+
+// A CIP that cannot be is an error that says so.
+func TestWrongTargets(t *testing.T) {
+	bad := t1.OurCIP(bus.I2C)
+	bad.Physical = bus.SPI
+	inf, _ := bad.Bytes()
+	for _, c := range []struct {
+		say  []byte
+		want string
+	}{
+		{prime.Append(nil, 0x12, t1.CIPRequest.Response(), inf), `link "i2c:x": t1: CIP: the target says that it is on SPI, and is on I2C`},
+		{prime.Append(nil, 0x12, t1.CIPRequest.Response(), []byte{2}), `link "i2c:x": t1: CIP: it ends before its lengths say`},
+		{prime.Append(nil, 0x12, t1.SWR.Response(), nil), `link "i2c:x": t1: the target has to be reset: S(CIP request) is not answered: t1: a block that is not expected here (BWT 300ms, 11 tries)`},
+		{prime.Append(nil, 0xA5, t1.CIPRequest.Response(), nil), `link "i2c:x": t1: the target has to be reset: S(CIP request) is not answered: t1: a node address that is not in use (BWT 300ms, 11 tries)`},
+	} {
+		wire, err := bus.NewWire(bus.Options{Physical: bus.I2C})
+		require.NoError(t, err)
+		_, err = wire.Socket().Attach(&talker{all: c.say, loop: 1000})
+		require.NoError(t, err)
+		l, err := t1.NewController(wire.Controller, t1.Options{}, "i2c:x")
+		require.NoError(t, err)
+		require.NoError(t, l.Open(context.Background(), make(frames, 10)))
+		require.EqualError(t, l.Send(transport.PowerOn, nil), c.want)
+		require.NoError(t, l.Close())
+	}
+}
+
+func TestOptions(t *testing.T) {
+	for _, c := range []struct{ url, want string }{
+		{"spi:x?vendor=acme", `link "spi:x?vendor=acme": vendor=acme is not known (use one of any, infineon, nxp, nxp-euicc, nxp-um11225)`},
+		{"spi:x?ifs=0", `link "spi:x?ifs=0": ifs=0 is not a number from 1 to 4089`},
+		{"spi:x?retries=many", `link "spi:x?retries=many": retries=many is not a number from 1 to 1000`},
+	} {
+		u, err := transport.Parse(c.url)
+		require.NoError(t, err)
+		_, err = t1.OptionsOf(u)
+		require.EqualError(t, err, c.want)
+	}
+	u, err := transport.Parse("spi:x?vendor=nxp&ifs=254&retries=3")
+	require.NoError(t, err)
+	o, err := t1.OptionsOf(u)
+	require.NoError(t, err)
+	require.Equal(t, t1.Options{Vendor: t1.NXP, IFS: 254, Retries: 3}, o)
+	wire, err := bus.NewWire(bus.Options{})
+	require.NoError(t, err)
+	_, err = t1.NewTarget(wire.Socket(), t1.Options{CIP: t1.CIP{Version: 1}}, "x")
+	require.ErrorIs(t, err, t1.ErrCIP)
+}

@@ -117,12 +117,12 @@ func (l *controller) Open(ctx context.Context, r transport.Receiver) error {
 	l.sess = s
 	l.mu.Unlock()
 	s.stop = context.AfterFunc(ctx, func() { l.close(s) })
-	go s.tell()
 	if p, ok := b.(bus.Presence); ok {
 		s.seen = true
+		go s.tell()
 		p.Presence(s.presence)
 	} else {
-		s.presence(true)
+		s.suppose(true)
 	}
 	return nil
 }
@@ -180,7 +180,19 @@ func (s *session) ring() {
 	}
 }
 
-// tell is the goroutine that tells the Receiver who is there.
+// suppose tells the Receiver who seems to be there, on a bus that does not know.
+func (s *session) suppose(there bool) {
+	if s.seen || s.closed.Load() || s.l.there.Swap(there) == there {
+		return
+	}
+	k := transport.Removed
+	if there {
+		k = transport.Inserted
+	}
+	s.l.inbox.Deliver(k, nil)
+}
+
+// tell is the goroutine that tells the Receiver who is there, where the bus knows.
 func (s *session) tell() {
 	for range s.bell {
 		for {
@@ -223,7 +235,6 @@ func (l *controller) Send(k transport.Kind, p []byte) error {
 		s.busy.Unlock()
 		return s.explain(err)
 	}
-	s.presence(true)
 	if k == transport.PowerOff {
 		s.busy.Unlock()
 		return nil
@@ -235,6 +246,7 @@ func (l *controller) Send(k transport.Kind, p []byte) error {
 	if k != transport.Block {
 		k = transport.ATR
 	}
+	s.suppose(true)
 	l.inbox.Deliver(k, *buf)
 	answers.Put(buf)
 	return nil
@@ -250,7 +262,7 @@ func (s *session) explain(err error) error {
 	case s.seen && !s.l.there.Load():
 		return transport.ErrNoPeer
 	case !s.seen && errors.Is(err, ErrReset):
-		s.presence(false)
+		s.suppose(false)
 		return fmt.Errorf("link %q: %w: %w", s.l.url, transport.ErrNoPeer, err)
 	}
 	return fmt.Errorf("link %q: %w", s.l.url, err)
