@@ -105,7 +105,7 @@ many are installed, one is active, and unmodified clients talk to it.
 		PersistentPreRunE: func(*cobra.Command, []string) error { *started = true; return nil },
 	}
 	group(root,
-		newServe(), newAPDU(), newHTTP(), newCoAP(), newProxy(), newLink(), newBundle(), newWait(), newDoctor(),
+		newServe(), newAPDU(), newHTTP(), newCoAP(), newProxy(), newLink(), newBus(), newBundle(), newWait(), newDoctor(),
 		newProfile(), newConform(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
