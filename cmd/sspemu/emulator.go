@@ -134,20 +134,29 @@ func openEngine(notes io.Writer) (*vm.Engine, error) {
 
 // openTrace adds the sink that --trace asks for.
 func (e *emulator) openTrace(stdout io.Writer) error {
-	switch e.settings.trace {
+	end, err := e.settings.addTrace(e.tracer, stdout)
+	if err == nil {
+		e.closers = append(e.closers, end)
+	}
+	return err
+}
+
+// addTrace is openTrace for any tracer; end closes the file.
+func (s *settings) addTrace(t *trace.Tracer, stdout io.Writer) (end func() error, err error) {
+	none := func() error { return nil }
+	switch s.trace {
 	case "":
-		return nil
+		return none, nil
 	case "-":
-		e.tracer.Add(trace.NewText(stdout))
-		return nil
+		t.Add(trace.NewText(stdout))
+		return none, nil
 	}
-	f, err := os.Create(e.settings.trace)
+	f, err := os.Create(s.trace)
 	if err != nil {
-		return fmt.Errorf("trace: %w", err)
+		return nil, fmt.Errorf("trace: %w", err)
 	}
-	e.tracer.Add(trace.NewText(f))
-	e.closers = append(e.closers, f.Close)
-	return nil
+	t.Add(trace.NewText(f))
+	return f.Close, nil
 }
 
 // builtins are the bundles of the binary. They start enabled: so any of them can be

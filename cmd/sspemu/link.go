@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sspemu/sspemu/internal/trace"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
@@ -127,15 +128,22 @@ func (x *either) outside(cmd *cobra.Command, link string) (transport.Link, *scl.
 	if err != nil {
 		return nil, nil, usage(err)
 	}
+	if x.settings.trace != "" {
+		start := time.Now()
+		tr := trace.New(func() time.Duration { return time.Since(start) })
+		if _, err := x.settings.addTrace(tr, cmd.OutOrStdout()); err != nil { // lasts as long as the command
+			return nil, nil, err
+		}
+		l = transport.Trace(l, transport.Controller, tr)
+	}
 	return l, p, nil
 }
 
 // someLink is the terminal's end of a link, to an SSP in this process or elsewhere; end
-// ends what was started for it. dial makes the same end again.
+// ends what was started for it.
 type someLink struct {
 	transport.Link
 	profile *scl.Profile
-	dial    func() (transport.Link, error)
 	end     func() error
 }
 
@@ -145,13 +153,11 @@ func (x *either) link(cmd *cobra.Command, url string) (*someLink, error) {
 		if err != nil {
 			return nil, err
 		}
-		again := func() (transport.Link, error) { return e.pair(cmd.Context(), url) }
-		return &someLink{l, e.profile, again, e.Close}, nil
+		return &someLink{l, e.profile, e.Close}, nil
 	}
 	l, p, err := x.outside(cmd, url)
 	if err != nil {
 		return nil, err
 	}
-	again := func() (transport.Link, error) { return transport.Open(url, transport.Controller, schemes(p)...) }
-	return &someLink{l, p, again, func() error { return nil }}, nil
+	return &someLink{l, p, func() error { return nil }}, nil
 }

@@ -122,11 +122,6 @@ func (k *keeper) get(ctx context.Context) (*terminal.Terminal, error) {
 		default:
 			return k.t, nil
 		}
-		l, err := k.l.dial()
-		if err != nil {
-			return nil, err
-		}
-		k.l.Link = l
 	}
 	for start := time.Now(); ; {
 		t, err := terminal.Open(k.ctx, asController(k.l.Link, k.l.profile, k.wait), k.l.profile)

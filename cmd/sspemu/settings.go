@@ -52,11 +52,11 @@ func (s *settings) given(f *pflag.FlagSet) (name string) {
 	return name
 }
 
-// foreign refuses flags of the platform for a link to an SSP that is not ours; both
-// sides of a link need the profile.
+// foreign refuses flags of the platform for a link to an SSP that is not ours; the
+// profile and the trace are of both sides of a link.
 func (s *settings) foreign(f *pflag.FlagSet, link string) (err error) {
 	f.Visit(func(x *pflag.Flag) {
-		if err == nil && x.Name != "scl-profile" && slices.Contains(s.flagNames, x.Name) {
+		if err == nil && x.Name != "scl-profile" && x.Name != "trace" && slices.Contains(s.flagNames, x.Name) {
 			err = usage(fmt.Errorf("--%s: does nothing to an SSP on %s", x.Name, link))
 		}
 	})
