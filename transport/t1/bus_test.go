@@ -97,7 +97,7 @@ func TestParametersAreHonoured(t *testing.T) {
 		require.Equal(t, int64(def.MCF)*1000, s.speeds[0])
 		require.Equal(t, int64(250_000), s.speeds[len(s.speeds)-1])
 		require.GreaterOrEqual(t, s.log[0].from, def.PWT)
-		asked, _ := c.(interface{ CIP() (t1.CIP, bool) }).CIP()
+		asked, _ := c.(t1.Prober).CIP()
 		cip.IFSC, cip.HB = 100, []byte{0x77}
 		if p == bus.I2C {
 			cip.SEGT, cip.SEAL, cip.WUT = 0, 0, 0

@@ -81,7 +81,11 @@ func (l *controller) String() string { return l.url }
 // WholeAnswers implements transport.WholeAnswers.
 func (l *controller) WholeAnswers() bool { return true }
 
-// CIP is what the target told last; false when it was not asked yet.
+// Prober is an ability of a controller's end of T=1': CIP is what the target told
+// last; false when it was not asked yet.
+type Prober interface{ CIP() (CIP, bool) }
+
+// CIP implements Prober.
 func (l *controller) CIP() (CIP, bool) {
 	l.mu.Lock()
 	s := l.sess

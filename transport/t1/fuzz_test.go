@@ -103,3 +103,73 @@ func FuzzEngine(f *testing.F) {
 		require.Equal(t, command, got)
 	})
 }
+
+// FuzzPair has each block of a conversation damaged, lost or left alone as the bytes
+// say (and alone when they are over). What is delivered is right, whatever they say, and
+// a command that is given more than once was given again after a resynchronisation.
+func FuzzPair(f *testing.F) {
+	f.Add(byte(0), []byte{0, 1, 0, 2})
+	f.Add(byte(1), []byte{1, 1, 1, 0, 0, 2, 2, 2, 1, 1, 1, 1})
+	f.Add(byte(2), bytes.Repeat([]byte{0, 1}, 200))
+	f.Add(byte(3), bytes.Repeat([]byte{1, 0, 0}, 100))
+	f.Fuzz(func(t *testing.T, which byte, fates []byte) {
+		cfg := []t1.Config{
+			{Format: crc, Peer: 30, Own: 40}, {Format: crc, Peer: 254},
+			{Prime: true, Peer: 400, Own: 300, Retries: 3}, t1.NXP.Config(),
+		}[which%4]
+		ifd, card := pair(cfg)
+		resynchs := 0
+		travel := func(b []byte) (arrives []byte, lost bool) {
+			fate := byte(0)
+			if len(fates) > 0 {
+				fate, fates = fates[0], fates[1:]
+			}
+			if t1.PCB(b[1]) == t1.Resynch {
+				resynchs++
+			}
+			switch fate % 4 {
+			case 1:
+				b[int(fate/4)%len(b)] ^= 1 + fate/8
+			case 2:
+				return nil, true
+			}
+			return b, false
+		}
+		for round := range 20 {
+			command := bytes.Repeat([]byte{byte(round), 1, 2, 3, 4, 5, 6}, 1+30*(round%5))
+			given := 0
+			resynchs = 0
+			a, err := ifd.Send(command)
+			require.NoError(t, err)
+			for steps := 0; a.Event == t1.None; steps++ {
+				require.Less(t, steps, 10_000, "it hangs")
+				require.NotEmpty(t, a.Block)
+				var r t1.Action
+				if b, lost := travel(a.Block); !lost {
+					r = card.Receive(b, nil)
+				}
+				if r.Event == t1.Delivered {
+					require.Equal(t, command, r.INF)
+					given++
+					r, err = card.Send(append(append([]byte{}, r.INF...), 0x90, 0))
+					require.NoError(t, err)
+				}
+				if r.Block == nil {
+					a = ifd.Timeout()
+				} else if b, lost := travel(r.Block); lost {
+					a = ifd.Timeout()
+				} else {
+					a = ifd.Receive(b, nil)
+				}
+			}
+			require.LessOrEqual(t, given, 1+resynchs)
+			switch a.Event {
+			case t1.Delivered:
+				require.Equal(t, append(command, 0x90, 0), a.INF)
+			case t1.Reset:
+				ifd.Reset()
+				card.Reset()
+			}
+		}
+	})
+}

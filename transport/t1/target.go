@@ -39,12 +39,11 @@ type target struct {
 	lines    bus.Lines      // nil while out of the socket
 	attached chan struct{}  // closed when lines is set
 	in       []byte         // a block that is coming in
-	rest     bool           // what follows in this access belongs to none
 	ready    []byte         // what the controller may read
 	taken    int            // so much of it was read
 	cip      []byte         // INF of S(CIP response)
 	hb       []byte
-	asked    PCB    // an S-block request that waits until the worker has done
+	asked    bool   // S(CIP request) waits until the worker has done
 	off      bool   // the last the Receiver heard was PowerOff
 	void     bool   // the answer that the Receiver works on is not wanted any more
 	events   []work // for the worker
@@ -229,8 +228,8 @@ func (t *target) serve(s *targetSession, r transport.Receiver) {
 	defer t.mu.Unlock()
 	for t.sess == s {
 		if len(t.events) == 0 {
-			if t.asked != 0 {
-				t.respond()
+			if t.asked {
+				t.respond(CIPRequest)
 			}
 			t.letGo()
 			t.work.Wait()
@@ -292,7 +291,7 @@ func (t *target) restart() {
 	t.stopTimer()
 	t.void = t.void || t.e.Working()
 	t.e.Reset()
-	t.in, t.rest, t.asked = t.in[:0], false, 0
+	t.in, t.asked = t.in[:0], false
 	t.ready, t.taken = t.ready[:0], 0
 	t.drop()
 	t.signal()
@@ -320,9 +319,11 @@ func (t *target) do(a Action) {
 		t.void = true // until the next command begins
 		t.drop()
 	case Asked:
-		t.asked = a.PCB
-		if len(t.events) == 0 && !t.held {
-			t.respond()
+		// The CIP waits for the historical bytes of an ATR that is on its way.
+		if a.PCB == CIPRequest && (len(t.events) > 0 || t.held) {
+			t.asked = true
+		} else {
+			t.respond(a.PCB)
 		}
 		return
 	}
@@ -331,10 +332,9 @@ func (t *target) do(a Action) {
 	}
 }
 
-// respond answers the S-block request that was asked; mu is held.
-func (t *target) respond() {
-	req := t.asked
-	t.asked = 0
+// respond answers an S-block request; mu is held.
+func (t *target) respond(req PCB) {
+	t.asked = false
 	var inf []byte
 	var k transport.Kind
 	switch req {
@@ -346,8 +346,6 @@ func (t *target) respond() {
 		k = transport.PowerOff
 	case ColdReset, PowerOnReset:
 		k = transport.PowerOn
-	default:
-		return
 	}
 	a := t.e.Respond(req, inf)
 	if k != 0 {
@@ -458,7 +456,7 @@ func (b *seat) Written(p []byte) {
 	if spi && idleBytes(p) {
 		switch {
 		case t.taken < len(t.ready), len(t.in) == 0: // the controller reads
-			t.in, t.rest = t.in[:0], false
+			t.in = t.in[:0]
 			return
 		case len(p) == 1 && t.missing() > 1: // it looks for an answer: the block was cut
 			t.broken()
@@ -490,15 +488,7 @@ func (b *seat) Written(p []byte) {
 	in := t.in[:n]
 	t.in = t.in[:0]
 	t.do(t.e.Receive(in, nil))
-	t.again()
 	t.signal()
-}
-
-// again runs the timer anew when the controller has granted more time; mu is held.
-func (t *target) again() {
-	if t.e.Working() && t.timer == nil {
-		t.arm(extension)
-	}
 }
 
 // missing is how much of the block that is coming in is not there yet.
