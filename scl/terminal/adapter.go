@@ -25,15 +25,13 @@ type Adapter struct {
 	ports  sync.Mutex
 	port   *scl.Port // the host behind a link that carries packets; nil until one came
 	closed bool
-	// whole: the terminal gets whole answers, 61xx does not reach it.
-	whole bool
+	whole  *whole // of a terminal whom 61xx does not reach
 
 	// The rest is guarded by the lock of the network.
 	cancel  func()    // of the watch
 	pipe    *scl.Pipe // nil: no card
 	atr     []byte    // of this card; empty until first powered
 	out     []byte    // R-APDU of the frame under way
-	parts   []byte    // what GET RESPONSE brought so far
 	busy    bool      // a frame is under way: its goroutine has the lock
 	changed bool      // cards came or went during that frame
 	card    uint64    // counts cards; 0: no card ever
@@ -49,8 +47,12 @@ type Adapter struct {
 // as there is. Open starts it.
 func NewAdapter(n *scl.Network, l transport.Link) (*Adapter, error) {
 	a := &Adapter{n: n, link: l}
-	if w, ok := l.(transport.WholeAnswers); ok {
-		a.whole = w.WholeAnswers()
+	if w, ok := l.(transport.WholeAnswers); ok && w.WholeAnswers() {
+		a.whole = &whole{command: func(c, out []byte) []byte {
+			a.out = out[:0]
+			a.command(c)
+			return a.out
+		}}
 	}
 	n.Lock()
 	defer n.Unlock()
@@ -238,8 +240,8 @@ func (a *Adapter) transmit(p []byte) []byte {
 		return apdu.WrongLength.Append(a.out)
 	}
 	a.command(p)
-	if a.whole && len(a.out) == 2 && a.out[0] == byte(apdu.MoreData>>8) {
-		a.fetch(p)
+	if a.whole != nil {
+		a.out = a.whole.answer(p, a.out)
 	}
 	if len(a.out) < 2 || len(a.out) > transport.MaxFrame { // no card, no power, no answer
 		a.out = apdu.NoPreciseDiagnosis.Append(a.out[:0])
@@ -251,37 +253,6 @@ func (a *Adapter) transmit(p []byte) []byte {
 func (a *Adapter) command(p []byte) {
 	if a.pipe != nil && a.pipe.State() == scl.Open {
 		_ = a.pipe.Send(scl.Message{Type: scl.Event, Instruction: a.n.Profile().Event.CAPDU, Data: p})
-	}
-}
-
-// insGetResponse is GET RESPONSE (ISO/IEC 7816-4 11.4.1).
-const insGetResponse = 0xC0
-
-// fetch gets the answer to the command p, of which 61xx says how much there is, as
-// long as it fits into a frame.
-func (a *Adapter) fetch(p []byte) {
-	c, err := apdu.Parse(p)
-	if err != nil || c.Ne != 0 {
-		return
-	}
-	get := [5]byte{byte(apdu.Channel(c.CLA)), insGetResponse}
-	if ch := get[0]; ch > 3 {
-		get[0] = 0x40 | (ch - 4)
-	}
-	a.parts = a.parts[:0]
-	for {
-		get[4] = a.out[len(a.out)-1]
-		a.out = a.out[:0]
-		a.command(get[:])
-		data, sw, ok := apdu.Status(a.out)
-		if !ok {
-			return
-		}
-		a.parts = append(a.parts, data...)
-		if sw&0xFF00 != apdu.MoreData || len(a.parts) > transport.MaxFrame-apdu.MaxShortNe {
-			a.out = sw.Append(append(a.out[:0], a.parts...))
-			return
-		}
 	}
 }
 

@@ -77,6 +77,13 @@ func (c *Channel) Reset(ctx context.Context) (atr []byte, err error) {
 	return atr, err
 }
 
+// Err tells why no command gets an answer any more; nil while they do.
+func (c *Channel) Err() error {
+	c.t.d.Lock()
+	defer c.t.d.Unlock()
+	return c.err
+}
+
 // Close tells that no more commands come (EVT_END_OF_APDU_TRANSFER) and takes power
 // away.
 func (c *Channel) Close() error {
