@@ -25,7 +25,7 @@ type Config struct {
 // Default is what scl-profile-0 has.
 func Default() Config {
 	return Config{
-		Window: 4, SREJ: true, MaxLPDU: 1025, T2: 100 * time.Millisecond, T3: 5 * time.Millisecond, ResetTries: 5, Retries: 20,
+		Window: 4, SREJ: true, MaxLPDU: 1025, T2: 300 * time.Millisecond, T3: 5 * time.Millisecond, ResetTries: 5, Retries: 20,
 		LengthOctets: 2, Poll: time.Millisecond,
 	}
 }

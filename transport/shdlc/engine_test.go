@@ -45,7 +45,7 @@ func out(f ...[]byte) [][]byte { return f }
 
 // TestDialogues plays one end against a script.
 func TestDialogues(t *testing.T) {
-	noSREJ := Default()
+	noSREJ := quick()
 	noSREJ.SREJ = false
 	narrow := noSREJ
 	narrow.Window = 2
@@ -56,20 +56,20 @@ func TestDialogues(t *testing.T) {
 		cfg   Config
 		steps []step
 	}{
-		{"set-up as initiator", Default(), []step{
+		{"set-up as initiator", quick(), []step{
 			{do: connect{}, out: out(rset4s)},
 			{do: ua, ev: Up, out: out(rr(0))},
 			{do: ua}, // a second one, of a RSET that was repeated
 			{do: "x", out: out(i(0, 0, "x"))},
 		}},
-		{"RSET is repeated after T3, 5 in all", Default(), []step{
+		{"RSET is repeated after T3, 5 in all", quick(), []step{
 			{do: connect{}, out: out(rset4s)},
 			{at: 4 * ms},
 			{at: 5 * ms, out: out(rset4s)}, {at: 10 * ms, out: out(rset4s)}, {at: 15 * ms, out: out(rset4s)}, {at: 20 * ms, out: out(rset4s)},
 			{at: 25 * ms, ev: Down},
 			{at: 900 * ms},
 		}},
-		{"the window of the other end is smaller", Default(), []step{
+		{"the window of the other end is smaller", quick(), []step{
 			{do: []byte{0xF9, 2, 1}, out: out(ua)},
 			{do: rr(0), ev: Up},
 			{do: "a", out: out(i(0, 0, "a"))}, {do: "b", out: out(i(1, 0, "b"))}, {do: "c"},
@@ -85,36 +85,36 @@ func TestDialogues(t *testing.T) {
 			{do: []byte{0xF9, 0}, out: out([]byte{0xF9, 2, 0})}, {do: []byte{0xF9, 0}, out: out([]byte{0xF9, 2, 0})},
 			{do: []byte{0xF9, 0}, out: out([]byte{0xF9, 2, 0})}, {do: []byte{0xF9, 0}, ev: Down},
 		}},
-		{"RSETs cross", Default(), []step{
+		{"RSETs cross", quick(), []step{
 			{do: connect{}, out: out(rset4s)}, {do: rset4s, out: out(ua)}, {do: ua, ev: Up, out: out(rr(0))},
 		}},
-		{"an initiator whose UA is lost begins again", Default(), []step{
+		{"an initiator whose UA is lost begins again", quick(), []step{
 			{do: connect{}, out: out(rset4s)}, {do: rset4s, out: out(ua)}, {at: 100 * ms, out: out(rset4s)},
 		}},
-		{"a storm of RSETs", Default(), []step{
+		{"a storm of RSETs", quick(), []step{
 			{do: rset4s, out: out(ua)}, {do: rset4s, out: out(ua)}, {do: i(0, 0, "a"), ev: Up, data: "a"},
 			{do: rset4s, ev: WasReset, out: out(ua)}, {do: rset4s, out: out(ua)}, {do: rset4s, out: out(ua)},
 			{do: i(0, 0, "b"), ev: Up, data: "b"}, {at: 5 * ms, out: out(rr(1))},
 		}},
-		{"a frame of a link that this end knows nothing of", Default(), []step{
+		{"a frame of a link that this end knows nothing of", quick(), []step{
 			{do: i(3, 1, "x"), out: out(rset4s)}, {do: i(3, 1, "x")}, {do: ua, ev: Up, out: out(rr(0))},
 		}},
-		{"the acknowledgement waits for T1", Default(), append(up[:2:2], []step{
+		{"the acknowledgement waits for T1", quick(), append(up[:2:2], []step{
 			{do: i(0, 0, "a"), data: "a"}, {at: 4 * ms}, {at: 5 * ms, out: out(rr(1))}, {at: 50 * ms},
 		}...)},
-		{"an answer takes it along", Default(), append(up[:2:2], []step{
+		{"an answer takes it along", quick(), append(up[:2:2], []step{
 			{do: i(0, 0, "a"), data: "a"}, {at: 1 * ms, do: "b", out: out(i(0, 1, "b"))}, {at: 50 * ms}, {do: rr(1)}, {at: 500 * ms},
 		}...)},
-		{"half a window is acknowledged at once", Default(), append(up[:2:2], []step{
+		{"half a window is acknowledged at once", quick(), append(up[:2:2], []step{
 			{do: i(0, 0, "a"), data: "a"}, {do: i(1, 0, "b"), data: "b", out: out(rr(2))}, {at: 50 * ms},
 		}...)},
-		{"a lost I-frame, found by the next, SREJ", Default(), append(up[:2:2], []step{
+		{"a lost I-frame, found by the next, SREJ", quick(), append(up[:2:2], []step{
 			{do: i(0, 0, "a"), data: "a"},
 			{do: i(2, 0, "c"), out: out(srej(1))},
 			{do: i(3, 0, "d")},
 			{do: i(1, 0, "b"), data: "b,c,d", out: out(rr(4))},
 		}...)},
-		{"two lost I-frames, SREJ", Default(), append(up[:2:2], []step{
+		{"two lost I-frames, SREJ", quick(), append(up[:2:2], []step{
 			{do: i(1, 0, "b"), out: out(srej(0))}, {do: i(3, 0, "d")},
 			{do: i(0, 0, "a"), data: "a,b", out: out(srej(2))},
 			{do: i(2, 0, "c"), data: "c,d", out: out(rr(4))},
@@ -127,7 +127,7 @@ func TestDialogues(t *testing.T) {
 			{do: i(1, 0, "b"), out: out(rej(0))}, {do: i(2, 0, "c")},
 			{do: i(1, 0, "b"), out: out(rej(0))}, {do: i(0, 0, "a"), data: "a"},
 		}...)},
-		{"something garbled is asked for at once, again after T1", Default(), append(up[:2:2], []step{
+		{"something garbled is asked for at once, again after T1", quick(), append(up[:2:2], []step{
 			{do: noise{}, out: out(srej(0))}, {at: 1 * ms, do: noise{}}, {at: 5 * ms, out: out(srej(0))},
 			{at: 6 * ms}, {do: i(0, 0, "a"), data: "a"},
 		}...)},
@@ -136,49 +136,49 @@ func TestDialogues(t *testing.T) {
 			{do: rej(1), out: out(i(1, 0, "b"), i(2, 0, "c"))},
 			{do: rr(3)}, {at: 500 * ms},
 		}...)},
-		{"SREJ for us", Default(), append(up[:2:2], []step{
+		{"SREJ for us", quick(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {do: "b", out: out(i(1, 0, "b"))}, {do: "c", out: out(i(2, 0, "c"))},
 			{do: srej(1), out: out(i(1, 0, "b"))},
 			{do: rr(3)}, {at: 500 * ms},
 		}...)},
-		{"REJ and SREJ for what was never sent", Default(), append(up[:2:2], []step{
+		{"REJ and SREJ for what was never sent", quick(), append(up[:2:2], []step{
 			{do: rej(0), out: out(rr(0))}, {do: srej(0), out: out(rr(0))}, {do: "a", out: out(i(0, 0, "a"))},
 		}...)},
-		{"a lost RR: T2", Default(), append(up[:2:2], []step{
+		{"a lost RR: T2", quick(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {at: 99 * ms}, {at: 100 * ms, out: out(i(0, 0, "a"))}, {do: rr(1)}, {at: 900 * ms},
 		}...)},
-		{"a duplicate is acknowledged at once", Default(), append(up[:2:2], []step{
+		{"a duplicate is acknowledged at once", quick(), append(up[:2:2], []step{
 			{do: i(0, 0, "a"), data: "a"}, {at: 1 * ms, do: i(0, 0, "a"), out: out(rr(1))}, {at: 50 * ms},
 		}...)},
-		{"a wrong N(R) has no effect", Default(), append(up[:2:2], []step{
+		{"a wrong N(R) has no effect", quick(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {do: rr(2)}, {do: i(0, 5, "x")}, {do: rej(3)}, {at: 100 * ms, out: out(i(0, 0, "a"))},
 		}...)},
-		{"no answer: the link is down", func() Config { c := Default(); c.Retries = 2; return c }(), append(up[:2:2], []step{
+		{"no answer: the link is down", func() Config { c := quick(); c.Retries = 2; return c }(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {at: 100 * ms, out: out(i(0, 0, "a"))}, {at: 200 * ms, out: out(i(0, 0, "a"))},
 			{at: 300 * ms, ev: Down}, {at: 900 * ms}, {do: "b"},
 		}...)},
 		{"endless REJ: the link is down", func() Config { c := noSREJ; c.Retries = 2; return c }(), append(upREJ[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {do: rej(0), out: out(i(0, 0, "a"))}, {do: rej(0), out: out(i(0, 0, "a"))}, {do: rej(0), ev: Down},
 		}...)},
-		{"the window is full", Default(), append(up[:2:2], []step{
+		{"the window is full", quick(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {do: "b", out: out(i(1, 0, "b"))}, {do: "c", out: out(i(2, 0, "c"))}, {do: "d", out: out(i(3, 0, "d"))},
 			{do: "e"}, {do: "f"}, {do: rr(2), out: out(i(4, 0, "e"), i(5, 0, "f"))},
 		}...)},
-		{"RNR stops, RR goes on", Default(), append(up[:2:2], []step{
+		{"RNR stops, RR goes on", quick(), append(up[:2:2], []step{
 			{do: "a", out: out(i(0, 0, "a"))}, {do: rnr(1)}, {do: "b"}, {at: 100 * ms, do: rnr(1)}, {at: 299 * ms},
 			{at: 300 * ms, do: rr(1), out: out(i(1, 0, "b"))},
 		}...)},
-		{"RR after RNR with nothing to send: an empty I-frame", Default(), append(up[:2:2], []step{
+		{"RR after RNR with nothing to send: an empty I-frame", quick(), append(up[:2:2], []step{
 			{do: rnr(0)}, {do: rr(0), out: out(i(0, 0, ""))}, {do: rr(1)},
 		}...)},
-		{"silence after RNR: an I-frame tries", Default(), append(up[:2:2], []step{
+		{"silence after RNR: an I-frame tries", quick(), append(up[:2:2], []step{
 			{do: rnr(0)}, {do: "a"}, {at: 199 * ms}, {at: 200 * ms, out: out(i(0, 0, "a"))}, {do: rnr(0)},
 			{at: 400 * ms, out: out(i(0, 0, "a"))}, {do: rr(1)},
 		}...)},
-		{"silence after RNR, nothing to send", Default(), append(up[:2:2], []step{
+		{"silence after RNR, nothing to send", quick(), append(up[:2:2], []step{
 			{do: rnr(0)}, {at: 200 * ms}, {at: 900 * ms}, {do: "a", out: out(i(0, 0, "a"))},
 		}...)},
-		{"our user is slow: RNR, again every T2, RR until an I-frame comes", Default(), append(up[:2:2], []step{
+		{"our user is slow: RNR, again every T2, RR until an I-frame comes", quick(), append(up[:2:2], []step{
 			{do: take(-1)},
 			{do: i(0, 0, "0")}, {do: i(1, 0, "1"), out: out(rr(2))}, {do: i(2, 0, "2")}, {do: i(3, 0, "3"), out: out(rr(4))},
 			{do: i(4, 0, "4")}, {do: i(5, 0, "5"), out: out(rr(6))}, {do: i(6, 0, "6")}, {do: i(7, 0, "7"), out: out(rnr(0))},
@@ -191,7 +191,7 @@ func TestDialogues(t *testing.T) {
 			{do: i(1, 0, "")}, {at: 205 * ms, out: out(rr(2))},
 			{at: 900 * ms},
 		}...)},
-		{"a sender that does not heed RNR", Default(), append(up[:2:2], []step{
+		{"a sender that does not heed RNR", quick(), append(up[:2:2], []step{
 			{do: take(-1)},
 			{do: i(0, 0, "0")}, {do: i(1, 0, "1"), out: out(rr(2))}, {do: i(2, 0, "2")}, {do: i(3, 0, "3"), out: out(rr(4))},
 			{do: i(4, 0, "4")}, {do: i(5, 0, "5"), out: out(rr(6))}, {do: i(6, 0, "6")}, {do: i(7, 0, "7"), out: out(rnr(0))},
@@ -381,7 +381,7 @@ func TestNoise(t *testing.T) {
 		{"SREJ 32 octets, 1e-3", true, 32, 1e-3, 0.40}, // one T2 costs as much as 2600 frames
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cfg := Default()
+			cfg := quick()
 			cfg.SREJ = tt.srej
 			p := newPair(cfg, tt.ber, 1)
 			p.connect(t)
@@ -432,7 +432,7 @@ func fill(p []byte, n int) {
 func TestBothWays(t *testing.T) {
 	const frames = 2000
 	for seed := range uint64(8) {
-		cfg := Default()
+		cfg := quick()
 		cfg.SREJ = seed%2 == 0
 		p := newPair(cfg, 1e-4*float64(seed%3), seed)
 		p.connect(t)
@@ -468,7 +468,7 @@ func TestBothWays(t *testing.T) {
 
 // TestNoAllocation: an exchange costs no memory.
 func TestNoAllocation(t *testing.T) {
-	p := newPair(Default(), 0, 1)
+	p := newPair(quick(), 0, 1)
 	p.connect(t)
 	body, buf := make([]byte, 256), make([]byte, 0, 1024)
 	exchange := func() {
@@ -491,7 +491,7 @@ func FuzzEngine(f *testing.F) {
 	f.Add([]byte{2, 0, 1, 0xE6, 1, 200, 0, 1, 0xD0, 4, 255, 0, 1, 0xC0})
 	f.Add([]byte{0, 3, 0xF9, 2, 0, 0, 2, 0x80, 0, 0, 2, 0x90, 0, 5, 0, 1, 0xDB, 4, 200})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		cfg := Default()
+		cfg := quick()
 		cfg.MaxLPDU = 32
 		e := NewEngine(cfg, len(b)%2 == 0)
 		var now time.Duration
@@ -553,7 +553,7 @@ func FuzzPair(f *testing.F) {
 	f.Add(bytes.Repeat([]byte{0x3C}, 100))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		b = b[:min(len(b), 2000)]
-		cfg := Default()
+		cfg := quick()
 		cfg.MaxLPDU, cfg.SREJ, cfg.Retries = 16, len(b)%2 == 0, 1000
 		e := [2]*Engine{NewEngine(cfg, true), NewEngine(cfg, false)}
 		var sent, got [2]int
@@ -619,4 +619,11 @@ func FuzzPair(f *testing.F) {
 			turn(n&1, false, false, false, true, false)
 		}
 	})
+}
+
+// quick is Default with a shorter T2.
+func quick() Config {
+	c := Default()
+	c.T2 = 100 * ms
+	return c
 }

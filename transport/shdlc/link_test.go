@@ -112,38 +112,52 @@ func open(tb testing.TB, o bus.Options, cfg Config) (w *bus.Wire, controller, ta
 
 // TestLinkNoise: exchanges of 256 octets over a wire that flips bits.
 func TestLinkNoise(t *testing.T) {
-	const exchanges, size = 1500, 256
 	for _, tt := range wires[:3] {
 		t.Run(tt.name, func(t *testing.T) {
-			o := tt.o
-			o.Faults = bus.Faults{Seed: 1, BER: 1e-4}
-			cfg := Default()
-			w, controller, target, terminal, _ := open(t, o, cfg)
-			before := w.Ledger()
-			p := make([]byte, size)
-			for n := range exchanges {
-				fill(p, n)
-				require.NoError(t, controller.Send(transport.Packet, p))
-				require.Equal(t, p, terminal.packet(t))
-			}
-			l := w.Ledger().Sub(before)
-			require.Empty(t, terminal.kinds, "the link has ended")
-			// At best every I-frame is repeated until it arrives, at once, and nothing
-			// else is sent; on SPI the answer comes when the command is over.
-			on := float64(newMAC(cfg).frame(size + 1))
-			whole := math.Pow(1-o.Faults.BER, 8*on)
-			bits := 8.0
-			if tt.o.Physical == bus.I2C {
-				bits = 9
-				whole = math.Pow(1-o.Faults.BER, 9*on)
-			}
-			optimum := size / on * whole
-			goodput := bits * 2 * size * exchanges / float64(l.Clocked())
-			a, b := controller.(*controllerEnd).Stats(), target.(*targetEnd).Stats()
-			t.Logf("%s, BER 1e-4, %d exchanges of %d octets: goodput %.3f of the bits, optimum of selective repeat %.3f, ratio %.3f; resent %d of %d, garbled %d; %v busy, %v idle",
-				tt.name, exchanges, size, goodput, optimum, goodput/optimum, a.Resent+b.Resent, a.Sent+b.Sent, a.Garbled+b.Garbled, l.Busy, l.Time[bus.Idle])
-			require.Greater(t, goodput/optimum, 0.8)
+			ratio := noisy(t, tt.o, 1500)
+			require.Greater(t, ratio, 0.8)
 		})
+	}
+}
+
+// noisy demands that every exchange brings what was sent, and compares the goodput
+// with its theory.
+func noisy(tb testing.TB, o bus.Options, exchanges int) (ratio float64) {
+	const size, ber = 256, 1e-4
+	o.Faults = bus.Faults{Seed: 1, BER: ber}
+	cfg := Default()
+	w, controller, target, terminal, _ := open(tb, o, cfg)
+	before := w.Ledger()
+	p := make([]byte, size)
+	for n := range exchanges {
+		fill(p, n)
+		if err := controller.Send(transport.Packet, p); err != nil {
+			require.NoError(tb, err)
+		}
+		if got := terminal.packet(tb); !bytes.Equal(p, got) {
+			require.Equal(tb, p, got)
+		}
+	}
+	l := w.Ledger().Sub(before)
+	require.Empty(tb, terminal.kinds, "the link has ended")
+	// At best an I-frame is sent again, at once, until it arrives, and nothing else is.
+	bits := 8.0
+	if o.Physical == bus.I2C {
+		bits = 9
+	}
+	frame := float64(newMAC(cfg).frame(size + 1))
+	optimum := size / frame * math.Pow(1-ber, bits*frame)
+	goodput := bits * 2 * size * float64(exchanges) / float64(l.Clocked())
+	a, b := controller.(*controllerEnd).Stats(), target.(*targetEnd).Stats()
+	tb.Logf("%s, BER 1e-4, %d exchanges of %d octets: goodput %.3f of the bits, optimum of selective repeat %.3f, ratio %.3f; resent %d of %d, garbled %d; %v busy, %v idle",
+		w, exchanges, size, goodput, optimum, goodput/optimum, a.Resent+b.Resent, a.Sent+b.Sent, a.Garbled+b.Garbled, l.Busy, l.Time[bus.Idle])
+	return goodput / optimum
+}
+
+// BenchmarkNoise is the long run: -bench Noise -benchtime 1000000x
+func BenchmarkNoise(b *testing.B) {
+	for _, tt := range wires[:2] {
+		b.Run(tt.name, func(b *testing.B) { b.ReportMetric(noisy(b, tt.o, b.N), "of-optimum") })
 	}
 }
 
@@ -190,6 +204,22 @@ func TestEfficiency(t *testing.T) {
 				require.GreaterOrEqual(t, l.Efficiency(payload), tt.least)
 			})
 		}
+	}
+}
+
+// TestSlowBus: on a bus where four I-frames take longer than T2 nothing is sent twice.
+func TestSlowBus(t *testing.T) {
+	_, controller, target, terminal, _ := open(t, bus.Options{Physical: bus.I2C, Hz: 100_000}, Default())
+	const packets = 64
+	for range packets {
+		require.NoError(t, controller.Send(transport.Packet, make([]byte, 1024)))
+	}
+	for range packets {
+		require.Len(t, terminal.packet(t), 1024)
+	}
+	for _, s := range []Stats{controller.(*controllerEnd).Stats(), target.(*targetEnd).Stats()} {
+		require.Zero(t, s.Resent, "%+v", s)
+		require.Zero(t, s.Wrong+s.Garbled+s.Duplicate+s.OutOfOrder, "%+v", s)
 	}
 }
 
