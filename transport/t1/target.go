@@ -48,8 +48,11 @@ type target struct {
 	void     bool   // the answer that the Receiver works on is not wanted any more
 	events   []work // for the worker
 	spare    [][]byte
-	held     bool        // the time of the bus is held for the worker
-	timer    func() bool // stops the timer that asks for more time; nil: none runs
+	held     bool // the time of the bus is held for the worker
+	bwt      time.Duration
+	timer    func() bool   // stops the timer that asks for more time; nil: none runs
+	due      time.Duration // when it is
+	onTimer  func()        // extend
 	irq      bool
 }
 
@@ -72,6 +75,7 @@ func NewTarget(s bus.Socket, o Options, url string) (transport.Link, error) {
 	}
 	t := &target{o: o, url: url, socket: s, e: New(o.engine(transport.Target))}
 	t.work.L = &t.mu
+	t.onTimer = t.extend
 	t.tell()
 	return t, nil
 }
@@ -88,6 +92,7 @@ func (t *target) tell() {
 	if t.hb != nil {
 		c.HB = t.hb
 	}
+	t.bwt = c.BWT
 	t.cip, _ = c.Bytes() // NewTarget has seen that it can be done
 }
 
@@ -380,23 +385,9 @@ func (t *target) arm(times int) {
 	if t.lines == nil {
 		return
 	}
-	bwt := t.o.cip(t.socket.Physical()).BWT
-	running := true
-	stop := t.lines.Clock().AfterFunc(time.Duration(askAfter*float64(times)*float64(bwt)), func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		if !running || t.lines == nil || !t.e.Working() {
-			return
-		}
-		if a := t.e.Extend(extension); a.Block != nil {
-			t.stage(a.Block)
-		}
-		t.arm(extension)
-	})
-	t.timer = func() bool {
-		running = false
-		return stop()
-	}
+	d := time.Duration(askAfter * float64(times) * float64(t.bwt))
+	t.due = t.lines.Clock().Now() + d
+	t.timer = t.lines.Clock().AfterFunc(d, t.onTimer)
 }
 
 func (t *target) stopTimer() {
@@ -404,6 +395,20 @@ func (t *target) stopTimer() {
 		t.timer()
 		t.timer = nil
 	}
+}
+
+// extend is the timer.
+func (t *target) extend() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	// One that could not be stopped any more comes before the next one is due.
+	if t.timer == nil || t.lines == nil || t.lines.Clock().Now() < t.due || !t.e.Working() {
+		return
+	}
+	if a := t.e.Extend(extension); a.Block != nil {
+		t.stage(a.Block)
+	}
+	t.arm(extension)
 }
 
 // seat is the target as the bus sees it (bus.Target, bus.Powered).
