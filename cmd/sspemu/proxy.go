@@ -13,6 +13,7 @@ import (
 
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/scl/terminal/proxy"
+	"github.com/sspemu/sspemu/transport"
 )
 
 func newProxy() *cobra.Command {
@@ -20,44 +21,48 @@ func newProxy() *cobra.Command {
 		x    either
 		link string
 		s    = services{coaps: off}
+		card string
 		wait time.Duration
 	)
 	cmd := &cobra.Command{
 		Use:   "proxy [flags] --link URL",
-		Short: "Open HTTP and CoAP of the SSP at the other end of a link to clients here",
+		Short: "Open the SSP at the other end of a link to HTTP, CoAP and PC/SC clients here",
 		Long: `The terminal's side of HTTP and CoAP: opens local ports and carries what comes in
 over the link to the active bundle. Links for APDUs, such as card readers, carry SCL
-packets in TRANSACT DATA.
+packets in TRANSACT DATA. --card shows the SSP as a card at another link: with that of
+the virtual reader, PC/SC clients use an SSP that is on an SPI or I2C bus.
 
 When the card changes or the link is lost, the next request goes to whatever is there
 then. proxy prints where it listens and ready, and ends on SIGINT and SIGTERM.`,
 		Example: `  sspemu proxy --link 'pcsc:Virtual PCD'
-  sspemu proxy --link vpcd://127.0.0.1:35963 --http 127.0.0.1:8081 --coap off`,
+  sspemu proxy --link vpcd://127.0.0.1:35963 --http 127.0.0.1:8081 --coap off
+  sspemu proxy --link simspi:bus --card vpcd://127.0.0.1:35963`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if link == "" {
 				return usage(errors.New("proxy: --link URL is needed (docs/links.md has the links)"))
 			}
-			if s.http == off && s.coap == off {
+			if s.http == off && s.coap == off && card == "" {
 				return usage(errors.New("proxy: --http off and --coap off: nothing is left to do"))
 			}
 			l, err := x.link(cmd, link)
 			if err != nil {
 				return err
 			}
-			return errors.Join(serveProxy(cmd, &s, l, wait), l.end())
+			return errors.Join(serveProxy(cmd, &s, card, l, wait), l.end())
 		},
 	}
 	f := cmd.Flags()
 	f.StringVar(&link, "link", "", "link to the SSP, a `URL`")
 	f.StringVar(&s.http, "http", defaultHTTP, "HTTP of the active bundle, `HOST:PORT` or off; port 0 takes a free one")
 	f.StringVar(&s.coap, "coap", defaultCoAP, "CoAP of the active bundle over UDP, `HOST:PORT` or off")
+	f.StringVar(&card, "card", "", "show the SSP as a card at another link, a `URL`")
 	f.DurationVar(&wait, "timeout", 10*time.Second, "how long to wait for a card and for its answers")
 	x.settings.add(f)
 	return cmd
 }
 
-func serveProxy(cmd *cobra.Command, s *services, l *someLink, wait time.Duration) error {
+func serveProxy(cmd *cobra.Command, s *services, card string, l *someLink, wait time.Duration) error {
 	ctx, cancel := context.WithCancel(cmd.Context())
 	defer cancel()
 	open, err := s.open(cmd.Flags(), cmd.ErrOrStderr())
@@ -65,15 +70,21 @@ func serveProxy(cmd *cobra.Command, s *services, l *someLink, wait time.Duration
 		return err
 	}
 	defer open.Close()
-	if open.http == nil && open.coap == nil {
+	if open.http == nil && open.coap == nil && card == "" {
 		return errors.New("proxy: no port to listen on is left")
+	}
+	var outer transport.Link
+	if card != "" {
+		if outer, err = transport.Open(card, transport.Target, schemes(l.profile)...); err != nil {
+			return usage(err)
+		}
 	}
 	k := &keeper{ctx: ctx, l: l, wait: wait}
 	if _, err := k.get(ctx); err != nil {
 		return err
 	}
 	defer k.Close()
-	failed := make(chan error, 2)
+	failed := make(chan error, 3)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
@@ -86,6 +97,10 @@ func serveProxy(cmd *cobra.Command, s *services, l *someLink, wait time.Duration
 	if open.coap != nil {
 		fmt.Fprintf(out, "coap  coap://%s\n", open.coap.LocalAddr())
 		running.Go(func() { failed <- proxy.NewCoAP(k).Serve(ctx, open.coap) })
+	}
+	if outer != nil {
+		fmt.Fprintf(out, "card  %s\n", outer)
+		running.Go(func() { failed <- terminal.NewRelay(outer, k.APDU).Serve(ctx) })
 	}
 	fmt.Fprintln(out, "\nready")
 	notify("READY=1")
@@ -156,6 +171,15 @@ func (k *keeper) DialTCP(ctx context.Context) (net.Conn, error) {
 		return nil, err
 	}
 	return t.DialTCP(ctx)
+}
+
+// APDU opens an APDU channel of the active bundle.
+func (k *keeper) APDU(ctx context.Context) (*terminal.Channel, error) {
+	t, err := k.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return t.APDU(ctx)
 }
 
 // OpenUDP opens a socket of the active bundle.
