@@ -299,6 +299,7 @@ func (c *controllerEnd) access(b bus.Controller, clock bus.Clock, read bool) (fo
 	found = err == nil && !blank(got)
 	c.mu.Lock()
 	now := clock.Now()
+	c.fault = err
 	if wrote {
 		c.e.Sent(now) // also what failed: it is sent again in its time
 	}

@@ -47,6 +47,7 @@ type end struct {
 	setup   bool          // it will be known soon whether they do
 	told    bool          // the Receiver knows of a link
 	left    bool          // that link has gone
+	fault   error         // of the last access
 	trouble error         // why not, or nil
 	senders int           // that wait for room
 	held    bool          // the time of the bus is held for the worker
@@ -214,8 +215,12 @@ func (l *end) note(ev Event) {
 	case WasReset:
 		l.lose(errReset)
 	case Down:
-		l.lose(fmt.Errorf("shdlc: the other end does not answer (%d RSETs every %v, %d retransmissions every %v): is it on, and does it speak SHDLC?",
-			l.cfg.ResetTries, l.cfg.T3, l.cfg.Retries, l.cfg.T2))
+		why := fmt.Errorf("shdlc: the other end does not answer (%d RSETs every %v, %d retransmissions every %v): is it on, and does it speak SHDLC?",
+			l.cfg.ResetTries, l.cfg.T3, l.cfg.Retries, l.cfg.T2)
+		if l.fault != nil {
+			why = fmt.Errorf("%w (%w)", why, l.fault)
+		}
+		l.lose(why)
 	}
 }
 

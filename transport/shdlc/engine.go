@@ -122,9 +122,6 @@ func (e *Engine) State() State { return e.state }
 // Stats is what was counted since NewEngine.
 func (e *Engine) Stats() Stats { return e.stats }
 
-// Negotiated is the window and whether SREJ is used.
-func (e *Engine) Negotiated() (window int, srej bool) { return e.window, e.srej }
-
 // Drop makes the link Idle without a word.
 func (e *Engine) Drop() {
 	e.state = Idle
@@ -170,9 +167,6 @@ func (e *Engine) Send(p []byte) bool {
 
 // Room tells whether Send would take something.
 func (e *Engine) Room() bool { return e.state == Connected && e.end-e.acked < txSlots }
-
-// Unsent tells whether there is something that the other end has not acknowledged.
-func (e *Engine) Unsent() bool { return e.acked != e.end }
 
 // Take appends the next information that arrived to dst; false when there is none.
 func (e *Engine) Take(dst []byte) ([]byte, bool) {
