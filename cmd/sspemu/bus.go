@@ -59,7 +59,11 @@ and writes every edge of every line into a value change dump, which GTKWave and
 PulseView open. Without commands it sends SELECT MF. It begins before the bus is
 used, so that the activation is in it.
 
-What the bus spent its time for is printed: bit times by cause.`,
+What the bus spent its time for is printed: bit times by cause.
+
+Parameters of the bus: hz=, mode= (SPI), addr= (I2C), irq=off, reset=off, guard=10us.
+What goes wrong on it: seed=, ber=, drop=, dup=, cut=, stuck=LINE:LEVEL:FROM:FOR, on
+I2C also nack= and stretch=TIME:CHANCE. What is spoken: protocol=t1prime or shdlc.`,
 		Example: `  sspemu bus record select.vcd
   sspemu bus record --link 'simi2c:x?hz=100000&stretch=1ms:0.1' select.vcd 00A40004023F00
   sspemu bus record --link 'simspi:x?protocol=shdlc&ber=1e-4&seed=7' noisy.vcd
@@ -87,7 +91,7 @@ What the bus spent its time for is printed: bit times by cause.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "simspi:record", "the bus, a `URL`: simspi:NAME or simi2c:NAME with parameters (docs/links.md)")
+	f.StringVar(&link, "link", "simspi:record", "the bus, a `URL`: simspi:NAME or simi2c:NAME with parameters")
 	f.DurationVar(&timeout, "timeout", 10*time.Second, "how long to wait for a card")
 	f.BoolVar(&asJSON, "json", false, "print JSON")
 	x.add(f)

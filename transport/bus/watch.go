@@ -1,6 +1,7 @@
 package bus
 
 import (
+	"cmp"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -102,7 +103,7 @@ func (w *Wire) flush() {
 	d := &w.draw
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	slices.SortStableFunc(d.edges, func(a, b edge) int { return int(a.at - b.at) })
+	slices.SortStableFunc(d.edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
 	for _, e := range d.edges {
 		d.emit(e)
 	}

@@ -6,7 +6,7 @@
 //	Link ── T=1' or SHDLC (?protocol=) ── buslink ── bus.Controller ── periph.io ── i2c-dev
 //	                                              └─ bus.Wire
 //
-// What the parameters are is in docs/links.md.
+// All parameters: go doc ./transport/bus/buslink.
 //
 // Sources: NXP UM10204 (I2C-bus specification); Linux,
 // Documentation/i2c/dev-interface.rst.

@@ -6,7 +6,7 @@
 //	Link ── T=1' or SHDLC (?protocol=) ── buslink ── bus.Controller ── periph.io ── spidev
 //	                                              └─ bus.Wire
 //
-// What the parameters are is in docs/links.md.
+// All parameters: go doc ./transport/bus/buslink.
 //
 // Sources: Linux, Documentation/spi/spidev.rst; SPI itself has no standard.
 package spi

@@ -7,6 +7,35 @@
 //	                 │    ── ?protocol=shdlc ───> transport/shdlc   SCL packets
 //	                 v
 //	   bus.Controller, bus.Socket: a device of this host, or a simulated bus by name
+//
+// # Parameters
+//
+// Of all:
+//
+//	protocol=t1prime      or shdlc
+//	vendor= ifs= retries= of T=1' (t1.OptionsOf)
+//
+// Of devices, spi:/dev/spidevBUS.CS and i2c:/dev/i2c-BUS:
+//
+//	hz=10000000           the most that is used; default 10 MHz on SPI, what the system says on I2C
+//	mode=0                SPI: CPOL and CPHA, 0 to 3
+//	addr=0x48             I2C: address of the chip
+//	irq=GPIO25            its interrupt line, as periph.io names the pin
+//	irqlevel=high         or low: when it is active
+//	reset=GPIO24          its reset line, active low
+//
+// Of simulated buses, simspi:NAME and simi2c:NAME:
+//
+//	hz= mode= addr=       as above; default 10 MHz on SPI, 400 kHz on I2C
+//	irq=off reset=off     the line is not there
+//	guard=10us            least time between two accesses
+//	seed=7                of the faults
+//	ber=1e-4              chance of each bit to be wrong
+//	nack=0.1              I2C: chance of an access that the address is not acknowledged
+//	drop=0.01 dup=0.01    chance of an access to be missed by the target, or to happen to it twice
+//	stretch=1ms:0.1       I2C: how long the target holds SCL, and the chance of that (default 1)
+//	stuck=SDA:low:100:5   a line does not move, from access 100 for 5 accesses
+//	cut=3000              the target loses its power at that byte, for 10 ms
 package buslink
 
 import (
