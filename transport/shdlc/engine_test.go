@@ -627,3 +627,28 @@ func quick() Config {
 	c.T2 = 100 * ms
 	return c
 }
+
+// TestReadyWhileSayingNotReady: the user takes while RNR is on its way, and an I-frame
+// that was on its way as well is no sign that the RR after it arrived.
+func TestReadyWhileSayingNotReady(t *testing.T) {
+	e := NewEngine(quick(), false)
+	e.Receive(0, rset4s)
+	next := func() []byte {
+		f := bytes.Clone(e.Next())
+		e.Sent(0)
+		return f
+	}
+	require.Equal(t, ua, next())
+	for n := range byte(busyAt) {
+		e.Receive(0, i(n, 0, "x"))
+	}
+	require.Equal(t, rnr(0), e.Next())
+	for ok := true; ok; {
+		_, ok = e.Take(nil)
+	}
+	e.Sent(0)
+	e.Receive(0, i(0, 0, "x"))
+	e.Send([]byte("y"))
+	require.Equal(t, i(0, 1, "y"), next())
+	require.Equal(t, rr(1), next())
+}

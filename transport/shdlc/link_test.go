@@ -116,7 +116,7 @@ func TestLinkNoise(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			exchanges := 1500
 			if tt.o.NoIRQ { // it is polled in real time
-				exchanges = 300
+				exchanges = 100
 			}
 			require.Greater(t, noisy(t, tt.o, exchanges), 0.8)
 		})
