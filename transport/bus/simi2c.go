@@ -60,8 +60,14 @@ func (a *accessI2C) run(addr uint16, out, in []byte) error {
 		held = i.Stretch
 	}
 	if i.stuck(SDA) || i.stuck(SCL) || held >= stuckAfter {
+		line := SCL
+		if i.stuck(SDA) {
+			line = SDA
+		}
 		a.stretch = stuckAfter
+		w.edge(line, held < stuckAfter && i.StuckHigh)
 		w.clock.pass(stuckAfter, a.quit)
+		w.edge(line, true)
 		return ErrStuck
 	}
 	if len(out) > 0 || len(in) == 0 {

@@ -153,6 +153,22 @@ func TestWatchedAndNot(t *testing.T) {
 	require.Equal(t, []bus.Line{bus.SCL, bus.SDA, bus.IRQ, bus.RST}, w2.Lines())
 }
 
+// TestStuckLinesAreSeen: a line that does not move has no edges, and one that is held
+// low is low.
+func TestStuckLinesAreSeen(t *testing.T) {
+	stuck := bus.Faults{Stuck: bus.SCK, StuckFor: 1}
+	dump := record(t, bus.Options{NoIRQ: true, NoReset: true, Faults: stuck}, &chip{}, func(_ *bus.Wire, ctl bus.Controller) {
+		require.NoError(t, ctl.Tx([]byte{0x55}, nil))
+	})
+	require.NotContains(t, dump, "1!", "SCK")
+	require.Contains(t, dump, `1"`, "MOSI")
+	stuck = bus.Faults{Stuck: bus.SDA, StuckFor: 1}
+	dump = record(t, bus.Options{Physical: bus.I2C, NoIRQ: true, NoReset: true, Faults: stuck}, &chip{}, func(_ *bus.Wire, ctl bus.Controller) {
+		require.ErrorIs(t, ctl.Tx([]byte{0x55}, nil), bus.ErrStuck)
+	})
+	require.Contains(t, dump, "$end\n#2000\n0\"\n#35002000\n1\"\n")
+}
+
 type broken struct{}
 
 func (broken) Write([]byte) (int, error) { return 0, os.ErrClosed }

@@ -27,6 +27,7 @@ func (w *Wire) Watch(o Watcher) {
 		return
 	}
 	now := w.clock.Now()
+	w.draw.last = now
 	for _, l := range w.Lines() {
 		w.draw.level[l] = l != MOSI && l != IRQ
 		switch l {
@@ -60,7 +61,8 @@ type drawing struct {
 	mu    sync.Mutex // guards what follows
 	to    Watcher
 	level [lines]bool
-	open  bool // an access is drawn: its edges and others are put in order by flush
+	last  time.Duration // of the last edge
+	open  bool          // an access is drawn: its edges and others are put in order by flush
 	edges []edge
 }
 
@@ -91,7 +93,8 @@ func (w *Wire) edge(l Line, high bool) {
 func (d *drawing) emit(e edge) {
 	if d.to != nil && d.level[e.l] != e.high {
 		d.level[e.l] = e.high
-		d.to.Edge(e.at, e.l, e.high)
+		d.last = max(d.last, e.at) // a line that moved while the time went on is late
+		d.to.Edge(d.last, e.l, e.high)
 	}
 }
 
@@ -121,8 +124,13 @@ func (w *Wire) drawSPI(start, setup, hold, bits time.Duration, out, in []byte) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.open = true
-	put := func(at time.Duration, l Line, high bool) { d.edges = append(d.edges, edge{at, l, high}) }
 	idle := w.o.Mode&2 != 0 // CPOL
+	i := w.faults.Load()
+	put := func(at time.Duration, l Line, high bool) {
+		if !i.stuck(l) {
+			d.edges = append(d.edges, edge{at, l, high})
+		}
+	}
 	late := w.o.Mode&1 != 0 // CPHA: the data change on the first edge and are taken on the second
 	bit := func(p []byte, k int) bool {
 		if p == nil {
