@@ -1,0 +1,49 @@
+package main
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/scl"
+	"github.com/sspemu/sspemu/transport"
+)
+
+// TestLinksOfDocs: docs/links.md has every scheme, and every URL that a document shows
+// is one.
+func TestLinksOfDocs(t *testing.T) {
+	tables := schemes(scl.DefaultProfile())
+	page, err := os.ReadFile("../../docs/links.md")
+	require.NoError(t, err)
+	for _, table := range tables {
+		for scheme := range maps.Keys(table) {
+			require.Regexp(t, "(?m)^\\| \\[?.*`"+scheme+":`", string(page), "a line of the table of links")
+		}
+	}
+	docs, err := filepath.Glob("../../docs/*.md")
+	require.NoError(t, err)
+	example := regexp.MustCompile(`(?:--link|link probe|link bench) (?:'([^']+)'|"([^"]+)"|([a-z][a-z0-9]*:[^\s'"` + "`" + `)]*))`)
+	found := 0
+	for _, doc := range append(docs, "../../README.md") {
+		text, err := os.ReadFile(doc)
+		require.NoError(t, err)
+		for _, m := range example.FindAllStringSubmatch(string(text), -1) {
+			url := m[1] + m[2] + m[3]
+			if regexp.MustCompile(`[A-Z]{4}`).MatchString(url) && !regexp.MustCompile(`GPIO`).MatchString(url) {
+				continue // HOST:PORT, READER
+			}
+			found++
+			if transport.Inside(url) {
+				_, _, err = transport.Pair(url, tables...)
+			} else if _, err = transport.Open(url, transport.Controller, tables...); err != nil {
+				_, err = transport.Open(url, transport.Target, tables...)
+			}
+			require.NoError(t, err, "%s shows %s", doc, url)
+		}
+	}
+	require.Greater(t, found, 15)
+}
