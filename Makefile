@@ -82,9 +82,10 @@ NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-clien
 tools:
 	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
+	/usr/bin/python3 -c 'import pigpio' 2>/dev/null || missing="$$missing python3-pigpio"; \
 	test -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so || missing="$$missing vsmartcard-vpcd"; \
 	if [ -n "$$missing" ]; then \
-	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard curl wrk libcoap3-bin chromium tshark sigrok-cli)"; exit 1; \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli)"; exit 1; \
 	fi
 
 tools-go:

@@ -512,7 +512,7 @@ func (s *session) pause() { s.clock.Sleep(max(s.cip.MPOT, minPoll)) }
 
 // read polls until a block comes, by the time until, and reads it: on I2C the prologue
 // and two bytes at once, then the rest; on SPI a byte at a time until it is not idle,
-// the shortest block, then the rest. ErrSilent.
+// the shortest block, then the rest. A target that cannot say NACK is idle. ErrSilent.
 func (s *session) read(until time.Duration) ([]byte, error) {
 	least := s.e.f.Overhead()
 	s.buf = slices.Grow(s.buf[:0], s.e.f.Max())[:least]
@@ -529,7 +529,7 @@ func (s *session) read(until time.Duration) ([]byte, error) {
 			first = s.buf[:1]
 		}
 		err := s.tx(nil, first)
-		if err == nil && (len(first) > 1 || first[0] != 0 && first[0] != bus.IdleByte) {
+		if err == nil && first[0] != 0 && first[0] != bus.IdleByte {
 			have = len(first)
 			break
 		}

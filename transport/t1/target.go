@@ -41,6 +41,7 @@ type target struct {
 	in       []byte         // a block that is coming in
 	ready    []byte         // what the controller may read
 	taken    int            // so much of it was read
+	shown    []byte         // what the bus was given of it last
 	cip      []byte         // INF of S(CIP response)
 	hb       []byte
 	asked    bool   // S(CIP request) waits until the worker has done
@@ -435,7 +436,8 @@ func (b *seat) Pending() []byte {
 	if t.socket.Physical() == bus.I2C && len(t.in) > 0 {
 		t.broken() // who reads has written all
 	}
-	return t.ready[t.taken:]
+	t.shown = append(t.shown[:0], t.ready[t.taken:]...) // ready may change while the bus moves it
+	return t.shown
 }
 
 // Taken implements bus.Target.
