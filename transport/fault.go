@@ -130,8 +130,7 @@ type faultLanes struct {
 // lane is one direction.
 type lane struct {
 	dice, noise *rand.Rand
-	gap         int // bits until the next error
-	buf         []byte
+	gap         int64  // bits until the next error
 	held        []byte // comes after the next one
 }
 
@@ -280,29 +279,30 @@ func (n *faultLanes) cut() {
 
 // corrupt gives p with bits turned over; p itself stays.
 func (l *lane) corrupt(p []byte, rate float64) []byte {
-	bits := 8 * len(p)
+	bits := 8 * int64(len(p))
 	if l.gap >= bits {
 		l.gap -= bits
 		return p
 	}
-	l.buf = append(l.buf[:0], p...)
+	// A copy of its own: the frame may be under way while the next one comes.
+	p = append([]byte{}, p...)
 	at := l.gap
 	for ; at < bits; at += 1 + l.nextError(rate) {
-		l.buf[at/8] ^= 0x80 >> (at % 8)
+		p[at/8] ^= 0x80 >> (at % 8)
 	}
 	l.gap = at - bits
-	// A copy of its own: the frame may be under way while the next one comes.
-	return append([]byte{}, l.buf...)
+	return p
 }
 
 // nextError is how many bits are right before the next one that is wrong.
-func (l *lane) nextError(rate float64) int {
+func (l *lane) nextError(rate float64) int64 {
+	const never = math.MaxInt64 / 2
 	if rate <= 0 {
-		return math.MaxInt / 2
+		return never
 	}
 	g := math.Log1p(-l.noise.Float64()) / math.Log1p(-rate)
-	if !(g < 1<<40) {
-		return 1 << 40
+	if !(g < never) {
+		return never
 	}
-	return int(g)
+	return int64(g)
 }

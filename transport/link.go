@@ -137,6 +137,9 @@ var (
 	ErrTooLong = errors.New("transport: frame is longer than the link carries")
 	// ErrTooShort: a frame is shorter than the link can express (see Limits).
 	ErrTooShort = errors.New("transport: frame is shorter than the link can express")
+	// ErrReset: the card was reset by another program that uses it, and the frame was
+	// not sent; GetATR, Reset and PowerOn take the card up again.
+	ErrReset = errors.New("transport: another program has reset the card")
 	// ErrDirection: a frame of a kind that this end does not send, such as ATR
 	// from a controller.
 	ErrDirection = errors.New("transport: frame of a kind that only the other end sends")

@@ -1,8 +1,10 @@
 package clients
 
 import (
+	"errors"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -87,6 +89,30 @@ func TestProxy(t *testing.T) {
 	require.Equal(t, "41\n", get("http://"+at+"/counter"))
 	require.Equal(t, "200000", get("-o", os.DevNull, "-w", "%{size_download}", "http://"+at+"/bytes?n=200000"))
 	require.Equal(t, "as it is", get("--data-binary", "as it is", "http://"+at+"/echo"))
+	// Other programs use the card at the same time, and reset it.
+	script := filepath.Join(t.TempDir(), "script")
+	require.NoError(t, os.WriteFile(script, []byte("00 A4 04 00 00\nreset\n00 A4 04 00 00\n"), 0o600))
+	others := make(chan error, 1)
+	go func() {
+		var err error
+		for range 5 {
+			_, first := exec.Command("opensc-tool", "-r", "0", "-s", "00A4040000").CombinedOutput()
+			_, second := exec.Command("scriptor", "-r", pcscdtest.Reader+" 00 00", script).CombinedOutput()
+			err = errors.Join(err, first, second)
+		}
+		others <- err
+	}()
+	for i := 0; ; i++ {
+		require.Equal(t, "41\n", get("http://"+at+"/counter"))
+		select {
+		case err := <-others:
+			require.NoError(t, err)
+		default:
+			continue
+		}
+		require.Greater(t, i, 5)
+		break
+	}
 	for _, bundle := range []string{"telecom", "example"} {
 		_, notes, code := run(t, nil, sspemu(t), "bundle", "activate", "--api", api, bundle)
 		require.Zero(t, code, notes)

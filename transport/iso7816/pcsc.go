@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/sspemu/sspemu/transport"
 )
@@ -41,13 +42,15 @@ func openPCSC(u transport.URL, role transport.Role) (transport.Link, error) {
 //
 //	PowerOn   SCARD_RECONNECT with SCARD_UNPOWER_CARD, then the ATR
 //	Reset     SCARD_RECONNECT with SCARD_RESET_CARD, then the ATR
-//	GetATR    the ATR that pcscd has
+//	GetATR    SCARD_RECONNECT with SCARD_LEAVE_CARD, then the ATR that pcscd has
 //	PowerOff  SCARD_DISCONNECT with SCARD_UNPOWER_CARD
 //	Block     SCARD_TRANSMIT
 //
 // With T=0 pcscd hands TPDUs to the card: 61xx and 6Cxx are for the caller.
 // That card, reader or pcscd have gone is noticed at the next Send, which
-// delivers Removed; a PowerOn that finds them again delivers Inserted.
+// delivers Removed; a PowerOn that finds them again delivers Inserted. While another
+// program has a transaction on the card Send waits, for the time sharing at most; after
+// its reset of the card a Block is refused with transport.ErrReset.
 type pcsc struct {
 	url       transport.URL
 	protocols uint32          // that may be used with the card
@@ -157,6 +160,8 @@ func (l *pcsc) Send(k transport.Kind, p []byte) error {
 	switch {
 	case err != nil && s.ctx.Err() != nil:
 		err = transport.ErrClosed
+	case err != nil && errors.Is(err, pcscResetCard):
+		err = fmt.Errorf("link %q: %w: %w", l.url, transport.ErrReset, err)
 	case err != nil && gone:
 		err = fmt.Errorf("link %q: %w: %w", l.url, transport.ErrNoPeer, err)
 	case err != nil:
@@ -190,14 +195,17 @@ func (s *pcscSession) serve(k transport.Kind, p []byte) (answer []byte, err erro
 	case transport.Reset:
 		answer, err = s.reset(resetCard)
 	case transport.GetATR:
-		answer, err = s.atr()
+		answer, err = s.again()
 	case transport.PowerOff:
 		err = s.leave(unpowerCard)
 	case transport.Block:
 		if !s.joined {
 			return nil, errNoPower
 		}
-		answer, err = s.transmit(s.card, s.protocol, p)
+		err = s.shared(func() (err error) {
+			answer, err = s.transmit(s.card, s.protocol, p)
+			return err
+		})
 	}
 	s.gone = err != nil && (s.gone || !s.present())
 	return answer, err
@@ -226,9 +234,8 @@ func (s *pcscSession) reset(init uint32) ([]byte, error) {
 		}
 	}
 	if s.joined {
-		protocol, err := s.reconnect(s.card, s.link.protocols, init)
+		err := s.take(init)
 		if err == nil {
-			s.protocol = protocol
 			return s.atr()
 		}
 		if e := pcscError(0); !errors.As(err, &e) {
@@ -240,6 +247,45 @@ func (s *pcscSession) reset(init uint32) ([]byte, error) {
 		return nil, err
 	}
 	return s.atr()
+}
+
+// take reconnects to the card.
+func (s *pcscSession) take(init uint32) error {
+	return s.shared(func() error {
+		protocol, err := s.reconnect(s.card, s.link.protocols, init)
+		if err == nil {
+			s.protocol = protocol
+		}
+		return err
+	})
+}
+
+// again takes the card up as it is, after another program's reset too.
+func (s *pcscSession) again() ([]byte, error) {
+	if s.joined {
+		if err := s.take(leaveCard); err != nil {
+			return nil, err
+		}
+	}
+	return s.atr()
+}
+
+// sharing is how long another program may keep the card for itself.
+const sharing = 5 * time.Second
+
+// shared calls pcscd again as long as another program has the card for itself.
+func (s *pcscSession) shared(call func() error) error {
+	for start := time.Now(); ; {
+		err := call()
+		if !errors.Is(err, pcscSharing) || time.Since(start) > sharing {
+			return err
+		}
+		select {
+		case <-time.After(5 * time.Millisecond):
+		case <-s.ctx.Done():
+			return err
+		}
+	}
 }
 
 // start connects to pcscd, finds the reader and joins the card.

@@ -58,6 +58,7 @@ type pcscError uint32
 // Return codes that have a meaning of their own here.
 const (
 	pcscOK             pcscError = 0
+	pcscSharing        pcscError = 0x8010000B
 	pcscServiceStopped pcscError = 0x8010001E
 	pcscResetCard      pcscError = 0x80100068
 	pcscRemovedCard    pcscError = 0x80100069
@@ -67,7 +68,7 @@ var pcscErrors = map[pcscError]string{
 	0x80100003:         "the handle is not valid any more",
 	0x80100009:         "the reader is not known",
 	0x8010000A:         "it took too long",
-	0x8010000B:         "another program has the card for itself",
+	pcscSharing:        "another program has the card for itself",
 	0x8010000C:         "there is no card in the reader",
 	0x8010000F:         "the card does not speak the protocol that was asked for (see ?protocol=)",
 	0x80100010:         "the reader is not ready",

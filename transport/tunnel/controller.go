@@ -39,7 +39,12 @@ const (
 	sending
 	fetching
 	responding // GET RESPONSE, for links that do answer 61XX
+	recalling  // GetATR, after another program's reset of the card
 )
+
+// maxRecalls bounds how often another program may reset the card before a command of
+// ours gets through.
+const maxRecalls = 20
 
 // maxBlocksWaiting bounds the commands of the user that wait for their turn.
 const maxBlocksWaiting = 4096
@@ -70,6 +75,7 @@ type controller struct {
 	response bool      // GET RESPONSE comes next
 	interval time.Duration
 	poll     *time.Timer // asks, or looks whether an answer is late
+	recalls  int         // in a row
 	packet   []byte      // belongs to Frame
 }
 
@@ -389,10 +395,20 @@ func (c *controller) tick() {
 	tell()
 }
 
-// refused deals with a command that the link did not take.
+// refused deals with a command that the link did not take. A reset by another program
+// does not end a session; the command is made anew.
 func (c *controller) refused(who owner, err error) {
 	c.mu.Lock()
 	tell := func() {}
+	if who == own && c.cur == own && c.session && errors.Is(err, transport.ErrReset) && c.recalls < maxRecalls {
+		c.recalls++
+		c.step = recalling
+		c.mu.Unlock()
+		if err := c.link.Send(transport.GetATR, nil); err != nil {
+			c.refused(own, err)
+		}
+		return
+	}
 	if c.cur == who {
 		c.cur = nobody
 	}
@@ -423,7 +439,7 @@ func (c *controller) Frame(k transport.Kind, p []byte) {
 	case transport.ATR:
 		c.powered = true
 		c.cur = nobody
-		if who == own && c.step == powering {
+		if who == own && (c.step == powering || c.step == recalling) {
 			c.mu.Unlock()
 			c.pump()
 			return
@@ -473,7 +489,7 @@ func (c *controller) answered(p []byte) (tell func()) {
 		return c.lose(errors.New("an answer without a status word"))
 	}
 	was := c.step
-	c.response, c.le = false, 0
+	c.response, c.le, c.recalls = false, 0, 0
 	if was == fetching || was == responding {
 		c.in = append(c.in, data...)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -214,6 +215,12 @@ func (u *user) Frame(k transport.Kind, p []byte) {
 	}
 }
 
+func (u *user) losses() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return u.lost
+}
+
 func TestController(t *testing.T) {
 	for name, c := range map[string]struct {
 		card    []string
@@ -270,13 +277,67 @@ func TestController(t *testing.T) {
 	}
 }
 
+// busy is a card that another program resets: every third command is refused.
+type busy struct {
+	transport.Link
+	n, again int
+}
+
+func (b *busy) Send(k transport.Kind, p []byte) error {
+	switch k {
+	case transport.Packet:
+		return transport.ErrDirection
+	case transport.GetATR:
+		b.again++
+	case transport.Block:
+		if b.n++; b.n > 3 && b.n%3 == 0 {
+			return fmt.Errorf("reader: %w", transport.ErrReset)
+		}
+	}
+	return b.Link.Send(k, p)
+}
+
+// TestResetByAnother: a session outlives the resets of other programs.
+func TestResetByAnother(t *testing.T) {
+	c, d := transport.Mem()
+	cfg := tunnel.Default()
+	b := &busy{Link: c}
+	l := tunnel.Controller(b, cfg)
+	target := tunnel.Target(apdus{Link: d}, cfg)
+	u := &user{}
+	require.NoError(t, l.Open(t.Context(), u))
+	require.NoError(t, target.Open(t.Context(), receiver(func(k transport.Kind, p []byte) {
+		switch {
+		case k == transport.PowerOn || k == transport.GetATR:
+			_ = target.Send(transport.ATR, []byte{0x3B, 0x00})
+		case k == transport.Packet && len(p) > 0:
+			_ = target.Send(transport.Packet, p)
+		}
+	})))
+	var want []string
+	for i := range 50 {
+		require.NoError(t, l.Send(transport.Packet, []byte{byte(i)}))
+		want = append(want, fmt.Sprintf("%02X", i))
+	}
+	require.Eventually(t, func() bool {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		return len(u.packets) == len(want)
+	}, 10*time.Second, time.Millisecond)
+	require.Equal(t, want, u.packets)
+	require.Zero(t, u.lost)
+	require.NoError(t, l.Close())
+	require.NoError(t, target.Close())
+	require.Positive(t, b.again)
+}
+
 // TestPoll: what the card has to say by itself is there after at most PollMost.
 func TestPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		asked := 0
+		var asked atomic.Int32
 		c, d := transport.Mem()
 		cfg := tunnel.Default()
-		l := tunnel.Controller(apdus{Link: c, see: func(k transport.Kind, p []byte) { asked++ }}, cfg)
+		l := tunnel.Controller(apdus{Link: c, see: func(k transport.Kind, p []byte) { asked.Add(1) }}, cfg)
 		target := tunnel.Target(apdus{Link: d}, cfg)
 		u := &user{}
 		require.NoError(t, l.Open(t.Context(), u))
@@ -285,11 +346,11 @@ func TestPoll(t *testing.T) {
 				_ = target.Send(transport.ATR, []byte{0x3B, 0x00})
 			}
 		})))
-		require.Equal(t, 0, asked, "a card that nobody wants packets of is not asked")
+		require.Zero(t, asked.Load(), "a card that nobody wants packets of is not asked")
 		require.NoError(t, l.Send(transport.Packet, []byte{1}))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Less(t, asked, 60*6, "commands in a minute of silence")
+		require.Less(t, asked.Load(), int32(60*6), "commands in a minute of silence")
 		require.NoError(t, target.Send(transport.Packet, []byte{2}))
 		time.Sleep(cfg.PollMost)
 		synctest.Wait()
@@ -298,7 +359,7 @@ func TestPoll(t *testing.T) {
 		u.mu.Unlock()
 		// The card leaves; the terminal is told once.
 		require.NoError(t, target.Send(transport.Removed, nil))
-		require.Equal(t, 1, u.lost)
+		require.Equal(t, 1, u.losses())
 		require.EqualError(t, transport.Trouble(l), "the card was removed")
 		require.NoError(t, target.Send(transport.Inserted, nil))
 		require.NoError(t, l.Send(transport.Packet, []byte{3}))
@@ -312,7 +373,7 @@ func TestPoll(t *testing.T) {
 		require.ErrorIs(t, err, transport.ErrNoPeer)
 		time.Sleep(cfg.PollMost)
 		synctest.Wait()
-		require.Equal(t, 2, u.lost)
+		require.Equal(t, 2, u.losses())
 		require.NoError(t, l.Close())
 		require.ErrorIs(t, l.Send(transport.Packet, []byte{1}), transport.ErrClosed)
 		require.NoError(t, target.Close())
