@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -41,6 +42,8 @@ var wires = []wire{
 	{"SPI SHDLC", simulated("simspi", "shdlc", spi.Schemes), 32 << 10},
 	{"I2C T=1'", simulated("simi2c", "t1prime", i2c.Schemes), 32 << 10},
 	{"I2C SHDLC", simulated("simi2c", "shdlc", i2c.Schemes), 32 << 10},
+	{"serial T=1", pseudoTerminal("t1"), 32 << 10},
+	{"serial T=0", pseudoTerminal("t0"), 255},
 }
 
 // simulated is a bus of its own for each cell; its faults are errors of bits.
@@ -61,6 +64,18 @@ func vpcdPair(tb testing.TB, _ bool) (controller, target transport.Link) {
 	url := "vpcd://" + ln.Addr().String()
 	require.NoError(tb, ln.Close())
 	return openBoth(tb, url, iso7816.Schemes)
+}
+
+// pseudoTerminal is one that the card makes; the terminal speaks the protocol.
+func pseudoTerminal(protocol string) func(testing.TB, bool) (controller, target transport.Link) {
+	return func(tb testing.TB, _ bool) (transport.Link, transport.Link) {
+		name := filepath.Join(tb.TempDir(), "card")
+		controller, err := transport.Open("serial:"+name+"?protocol="+protocol, transport.Controller, iso7816.Schemes)
+		require.NoError(tb, err)
+		target, err := transport.Open("serial:pty:"+name+"?protocol="+protocol, transport.Target, iso7816.Schemes)
+		require.NoError(tb, err)
+		return controller, target
+	}
 }
 
 func openBoth(tb testing.TB, url string, tables ...transport.Schemes) (controller, target transport.Link) {
@@ -147,7 +162,13 @@ func reader(tb testing.TB, l transport.Link) transmit {
 	<-inserted
 	_, err := c.PowerOn(context.Background())
 	require.NoError(tb, err)
-	return c.Transmit
+	return func(ctx context.Context, capdu, dst []byte) ([]byte, error) {
+		r, err := c.Transmit(ctx, capdu, dst)
+		if n := len(r); err == nil && n == 2 && r[0] == 0x61 { // T=0
+			return c.Transmit(ctx, []byte{0x00, 0xC0, 0x00, 0x00, r[1]}, dst)
+		}
+		return r, err
+	}
 }
 
 func openTerminal(tb testing.TB, l transport.Link) *terminal.Terminal {
