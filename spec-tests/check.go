@@ -23,8 +23,8 @@ type check struct {
 	run   func(d *Dialogue, args []string) error
 }
 
-// checks are all named checks. Those that start with scl_, link_, http_, coap_
-// and platform_ are in files of their own.
+// checks are all named checks. Those that start with scl_, link_, http_, coap_,
+// platform_ and cell are in files of their own.
 var checks map[string]check
 
 func init() { // not in the declaration: the checks look the table up
@@ -54,7 +54,7 @@ func init() { // not in the declaration: the checks look the table up
 		"auc_keys":  {doc: "the data is tag DB with RES, CK, IK of the last challenge, and Kc WITH or WITHOUT", args: 1, run: checkKeys},
 		"auc_first": {doc: "the network makes a challenge with SQN zero", sets: aucVars, needs: []string{"k", "opc", "amf"}, run: checkFirst},
 	}
-	for _, more := range []map[string]check{sclChecks, linkChecks, httpChecks, coapChecks, platformChecks} {
+	for _, more := range []map[string]check{sclChecks, linkChecks, httpChecks, coapChecks, platformChecks, cellChecks} {
 		maps.Copy(checks, more)
 	}
 }

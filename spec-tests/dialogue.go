@@ -44,6 +44,8 @@ type Dialogue struct {
 	lines  []Line
 	where  string
 
+	figure string // what a check measured
+
 	atr  []byte
 	data []byte // of the last response
 	sw   apdu.SW

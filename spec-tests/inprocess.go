@@ -81,13 +81,17 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	closers = append(closers, platform.Close)
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	closers = append(closers, func() error { cancel(); return nil })
-	dial := func(context.Context) (transport.Link, func() error, error) {
-		controller, target := transport.Mem()
-		adapter, err := terminal.NewAdapter(network, target)
+	attach := func(_ context.Context, l transport.Link) (func() error, error) {
+		adapter, err := terminal.NewAdapter(network, l)
 		if err != nil {
-			return nil, nil, err
+			return nil, err
 		}
-		return controller, adapter.Close, adapter.Open(life)
+		return adapter.Close, adapter.Open(life)
+	}
+	dial := func(ctx context.Context) (transport.Link, func() error, error) {
+		controller, target := transport.Mem()
+		gone, err := attach(ctx, target)
+		return controller, gone, err
 	}
 	controller, gone, err := dial(life)
 	if gone != nil {
@@ -101,7 +105,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return nil, nil, err
 	}
 	closers = append(closers, client.Close)
-	t = &Target{Name: pkg.Name + " over mem", Terminal: FromClient(client), Vars: vars, Network: network, Dial: dial}
+	t = &Target{Name: pkg.Name + " over mem", Terminal: FromClient(client), Vars: vars, Network: network, Dial: dial, Attach: attach}
 	if o.Spare != nil {
 		t.Platform = OfPlatform(platform, o.Spare)
 	}

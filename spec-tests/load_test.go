@@ -106,7 +106,7 @@ func TestSuites(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, some, 2)
 	_, err = Select(suites, []string{"none"})
-	require.ErrorContains(t, err, `there is no suite "none" (there are coap, http, iso_7816_4, `)
+	require.ErrorContains(t, err, `there is no suite "none" (there are cells, coap, http, `)
 }
 
 func FuzzParse(f *testing.F) {

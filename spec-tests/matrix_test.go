@@ -19,12 +19,12 @@ import (
 
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/primary/vm"
+	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/i2c"
 	"github.com/sspemu/sspemu/transport/iso7816"
 	"github.com/sspemu/sspemu/transport/spi"
-	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
 // wire is a link of the matrix.
@@ -85,16 +85,6 @@ func openBoth(tb testing.TB, url string, tables ...transport.Schemes) (controlle
 	require.NoError(tb, err)
 	return controller, target
 }
-
-// packets is a link that carries packets: the link, or a tunnel through it.
-func packets(l transport.Link, tunnel func(transport.Link, tunnel.Config) transport.Link) transport.Link {
-	if _, ok := l.(transport.PacketCarrier); ok {
-		return l
-	}
-	return tunnel(l, tunnelConfig)
-}
-
-var tunnelConfig = tunnel.Default()
 
 // carriesAPDUs tells whether commands are frames of the link; else they go through
 // the SCL.
@@ -172,7 +162,7 @@ func reader(tb testing.TB, l transport.Link) transmit {
 }
 
 func openTerminal(tb testing.TB, l transport.Link) *terminal.Terminal {
-	t, err := terminal.Open(context.Background(), packets(l, tunnel.Controller), nil)
+	t, err := terminal.Open(context.Background(), terminal.AsController(l, scl.DefaultProfile(), 0), nil)
 	require.NoError(tb, err)
 	tb.Cleanup(func() { require.NoError(tb, t.Close()) })
 	return t
@@ -248,7 +238,7 @@ func TestMatrix(t *testing.T) {
 				t.Run(name, func(t *testing.T) {
 					s := serveServices(t, vm.Limits{})
 					controller, target := w.both(t, faulty)
-					s.attach(t, packets(target, tunnel.Target))
+					s.attach(t, terminal.AsTarget(target, scl.DefaultProfile()))
 					echo := p.echo(t, w, controller)
 					began := time.Now()
 					for i, b := range all {

@@ -39,14 +39,14 @@ func (s *SuiteResult) counts() map[Outcome]int {
 func (s SuiteResult) Summary() string { return summary(s.counts()) }
 
 // WriteTable writes the report for people, by standard and clause. With all
-// false it leaves out what passed.
+// false it leaves out what passed and measured nothing.
 func (r *Report) WriteTable(w io.Writer, all bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range r.Suites {
 		fmt.Fprintf(t, "%s %s: %s (%s)\n", s.Standard, s.Version, s.Title, s.Name)
 		clause := ""
 		for _, c := range s.Results {
-			if c.Outcome == Pass && !all {
+			if c.Outcome == Pass && c.Figure == "" && !all {
 				continue
 			}
 			if c.Clause != clause {
@@ -75,6 +75,9 @@ func writeRow(w io.Writer, c *Result) {
 		title = strings.TrimPrefix(title+": "+c.Reason, ": ")
 	case Provisional:
 		title += ": " + c.Reason
+	}
+	if c.Figure != "" {
+		title += ": " + c.Figure
 	}
 	fmt.Fprintf(w, "    %s\t%s\t%s\n", mark, c.Case, title)
 	for _, l := range c.Dialogue {

@@ -34,6 +34,7 @@ type Result struct {
 	Outcome     Outcome       `json:"outcome"`
 	Reason      string        `json:"reason,omitempty"` // of everything but pass
 	Where       string        `json:"where,omitempty"`  // file:line
+	Figure      string        `json:"figure,omitempty"` // what was measured
 	Duration    time.Duration `json:"nanoseconds"`
 	Dialogue    []Line        `json:"dialogue,omitempty"` // of a failure
 }
@@ -156,7 +157,7 @@ func runCase(ctx context.Context, t *Target, c *Case) Result {
 		r.Outcome, r.Reason, r.Dialogue = Fail, err.Error()+" ("+d.where+")", d.lines
 		return r
 	}
-	r.Outcome = Pass
+	r.Outcome, r.Figure = Pass, d.figure
 	if r.Reason = d.provisional(c); r.Reason != "" {
 		r.Outcome = Provisional
 	}

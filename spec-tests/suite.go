@@ -70,6 +70,7 @@ type checkCall struct {
 const (
 	AbilityNetwork     = "network"
 	AbilityLink        = "link"
+	AbilityAttach      = "attach"
 	AbilityPlatform    = "platform"
 	AbilityPersonalise = "personalise"
 )

@@ -41,6 +41,10 @@ type Target struct {
 	// yet; close ends the link at the target.
 	Dial func(ctx context.Context) (l transport.Link, close func() error, err error)
 
+	// Attach joins the target end of a link to the target, for cases about links;
+	// close takes it away.
+	Attach func(ctx context.Context, l transport.Link) (close func() error, err error)
+
 	// Platform is the lifecycle of bundles, for the rule that exactly one is
 	// active.
 	Platform Platform
@@ -83,6 +87,10 @@ func (t *Target) lacks(needs []string) string {
 		case AbilityLink:
 			if t.Dial == nil {
 				return "needs a link that carries SCL packets"
+			}
+		case AbilityAttach:
+			if t.Attach == nil {
+				return "needs a target in this process, to which links can be joined"
 			}
 		case AbilityPlatform:
 			if t.Platform == nil {

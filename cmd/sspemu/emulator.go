@@ -183,7 +183,7 @@ func first(names []string) string {
 
 // attach puts the SSP at the target end of a link.
 func (e *emulator) attach(ctx context.Context, l transport.Link) error {
-	l = asTarget(l, e.profile)
+	l = terminal.AsTarget(l, e.profile)
 	a, err := terminal.NewAdapter(e.network, l)
 	if err != nil {
 		return err
@@ -212,7 +212,7 @@ func (e *emulator) terminalOn(ctx context.Context, link, name string) (*terminal
 	if err != nil {
 		return nil, err
 	}
-	t, err := terminal.OpenAs(ctx, asController(controller, e.profile, 0), e.profile, name, uuid.NewSHA1(uuid.NameSpaceURL, []byte("sspemu:"+name)))
+	t, err := terminal.OpenAs(ctx, terminal.AsController(controller, e.profile, 0), e.profile, name, uuid.NewSHA1(uuid.NameSpaceURL, []byte("sspemu:"+name)))
 	if err != nil {
 		return nil, err
 	}

@@ -14,59 +14,18 @@ import (
 	"github.com/sspemu/sspemu/transport/bus/buslink"
 	"github.com/sspemu/sspemu/transport/i2c"
 	"github.com/sspemu/sspemu/transport/iso7816"
-	"github.com/sspemu/sspemu/transport/shdlc"
+	"github.com/sspemu/sspemu/transport/pigpio"
 	"github.com/sspemu/sspemu/transport/spi"
-	"github.com/sspemu/sspemu/transport/tunnel"
 )
 
 // schemes are the links of this program, with the numbers of the profile.
 func schemes(p *scl.Profile) []transport.Schemes {
-	c := buslink.Config{SHDLC: shdlcConfig(p)}
-	return []transport.Schemes{iso7816.Schemes, acl.Schemes, spi.With(c), i2c.With(c)}
+	c := buslink.Config{SHDLC: terminal.SHDLCConfig(p)}
+	return []transport.Schemes{iso7816.Schemes, acl.Schemes, spi.With(c), i2c.With(c), pigpio.With(c)}
 }
 
 // memLink is the URL of the link inside this process.
 const memLink = "mem:"
-
-// tunnelConfig is what the profile says of packets over links that carry APDUs only.
-func tunnelConfig(p *scl.Profile) tunnel.Config {
-	c, t := tunnel.Default(), &p.Tunnel
-	c.CLA, c.INS, c.Session, c.Data, c.Abort = t.CLA, t.INS, t.Session, t.Data, t.Abort
-	c.Tag, c.Pending, c.Ongoing = t.Tag, t.Pending, t.Ongoing
-	c.Command, c.Response, c.MTU = t.Command, t.Response, t.MTU
-	return c
-}
-
-// shdlcConfig is what the profile says of SHDLC on SPI and I2C.
-func shdlcConfig(p *scl.Profile) shdlc.Config {
-	l := &p.LLC
-	return shdlc.Config{
-		Window: l.Window, SREJ: l.SREJ == 1, MaxLPDU: l.MaxLPDU,
-		T2: time.Duration(l.T2) * time.Millisecond, T3: time.Duration(l.T3) * time.Millisecond,
-		ResetTries: l.ResetTries, Retries: l.Retries,
-		LengthOctets: p.MAC.LengthOctets, Poll: time.Duration(p.MAC.Poll) * time.Microsecond,
-	}
-}
-
-// asTarget is the SSP's end of a link, such that it carries packets.
-func asTarget(l transport.Link, p *scl.Profile) transport.Link {
-	if _, ok := l.(transport.PacketCarrier); ok {
-		return l
-	}
-	return tunnel.Target(l, tunnelConfig(p))
-}
-
-// asController is the terminal's end, likewise; wait bounds how long a card may take.
-func asController(l transport.Link, p *scl.Profile, wait time.Duration) transport.Link {
-	if _, ok := l.(transport.PacketCarrier); ok {
-		return l
-	}
-	c := tunnelConfig(p)
-	if wait > 0 {
-		c.Timeout = wait
-	}
-	return tunnel.Controller(l, c)
-}
 
 // pair starts the SSP at one end of a link in this process and gives the other one.
 func (e *emulator) pair(ctx context.Context, link string) (transport.Link, error) {
@@ -113,7 +72,7 @@ func (x *either) host(ctx context.Context, cmd *cobra.Command, link string, wait
 	if err != nil {
 		return nil, err
 	}
-	return terminal.Open(ctx, asController(l, p, wait), p)
+	return terminal.Open(ctx, terminal.AsController(l, p, wait), p)
 }
 
 // outside is the terminal's end of a link to somewhere else, and the profile to use.

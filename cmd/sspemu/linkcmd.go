@@ -113,7 +113,7 @@ func probe(ctx context.Context, l *someLink, timeout time.Duration) (r probed, e
 		}
 		r.explain(atr)
 	}
-	carried, how := asController(l.Link, l.profile, timeout), "native"
+	carried, how := terminal.AsController(l.Link, l.profile, timeout), "native"
 	if _, native := l.Link.(transport.PacketCarrier); !native {
 		how = "TRANSACT DATA"
 	}
@@ -323,7 +323,7 @@ func (b *bench) run(ctx context.Context, command []byte, sizes []int) error {
 			return err
 		}
 	}
-	t, err := terminal.Open(ctx, asController(b.l.Link, b.l.profile, b.timeout), b.l.profile)
+	t, err := terminal.Open(ctx, terminal.AsController(b.l.Link, b.l.profile, b.timeout), b.l.profile)
 	if err != nil {
 		if apdus {
 			return nil // the link carries APDUs only

@@ -139,7 +139,7 @@ func (k *keeper) get(ctx context.Context) (*terminal.Terminal, error) {
 		}
 	}
 	for start := time.Now(); ; {
-		t, err := terminal.Open(k.ctx, asController(k.l.Link, k.l.profile, k.wait), k.l.profile)
+		t, err := terminal.Open(k.ctx, terminal.AsController(k.l.Link, k.l.profile, k.wait), k.l.profile)
 		if err == nil {
 			k.t = t
 			return t, nil
