@@ -21,7 +21,7 @@ func TestLinksOfDocs(t *testing.T) {
 	require.NoError(t, err)
 	for _, table := range tables {
 		for scheme := range maps.Keys(table) {
-			require.Regexp(t, "(?m)^\\| \\[?.*`"+scheme+":`", string(page), "a line of the table of links")
+			require.True(t, regexp.MustCompile("(?m)^\\| .*`"+scheme+":`").Match(page), "the table of links has no %s:", scheme)
 		}
 	}
 	docs, err := filepath.Glob("../../docs/*.md")
