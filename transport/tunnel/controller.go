@@ -46,8 +46,16 @@ const (
 // ours gets through.
 const maxRecalls = 20
 
-// maxBlocksWaiting bounds the commands of the user that wait for their turn.
-const maxBlocksWaiting = 4096
+const (
+	// maxBlocksWaiting bounds the commands of the user that wait for their turn.
+	maxBlocksWaiting = 4096
+	// maxBarren bounds how often in a row a card may say that there is more, and give
+	// nothing.
+	maxBarren = 16
+	// maxFetches bounds how often a card is asked at once; it is asked again after a
+	// pause. Whoever sends is kept by a link that answers at once.
+	maxFetches = 4096
+)
 
 type controller struct {
 	link  transport.Link
@@ -76,6 +84,8 @@ type controller struct {
 	interval time.Duration
 	poll     *time.Timer // asks, or looks whether an answer is late
 	recalls  int         // in a row
+	barren   int         // answers in a row that brought nothing
+	fetches  int         // since the last pause
 	packet   []byte      // belongs to Frame
 }
 
@@ -152,7 +162,7 @@ func (c *controller) close(n uint64) {
 
 // forget drops the session and all that belongs to it; c.mu is held.
 func (c *controller) forget() {
-	c.session, c.more, c.due, c.response, c.le = false, false, false, false, 0
+	c.session, c.more, c.due, c.response, c.le, c.barren, c.fetches = false, false, false, false, 0, 0, 0
 	c.out, c.transfer, c.in = nil, nil, nil
 	c.interval = c.cfg.PollFirst
 	if c.poll != nil {
@@ -310,7 +320,10 @@ func (c *controller) next() (transport.Kind, []byte) {
 		}
 	}
 	switch {
+	case c.response && c.fetches >= maxFetches:
+		return 0, nil
 	case c.response:
+		c.fetches++
 		c.step = responding
 		cmd.INS, cmd.P1, cmd.Ne = getResponse, 0, c.le
 	case len(c.transfer) > 0:
@@ -319,9 +332,10 @@ func (c *controller) next() (transport.Kind, []byte) {
 		cmd.P1 |= c.cfg.Data
 		cmd.P2 = byte((len(c.transfer) - n + c.cfg.Command - 1) / c.cfg.Command)
 		cmd.Data = c.transfer[:n]
-	case c.more, c.due:
+	case c.more && c.fetches < maxFetches, c.due:
 		c.step = fetching
 		c.due = false
+		c.fetches++
 		if cmd.Ne = c.le; cmd.Ne == 0 {
 			cmd.Ne = c.cfg.Response
 		}
@@ -363,6 +377,7 @@ func (c *controller) tick() {
 		return
 	}
 	if c.cur != own {
+		c.fetches = 0
 		tell := func() {}
 		if c.due = c.session; c.away {
 			tell = c.lose(fmt.Errorf("no card has come within %s", c.cfg.Timeout))
@@ -502,7 +517,6 @@ func (c *controller) answered(p []byte) (tell func()) {
 		c.response, c.le = true, short(sw)
 	case sw&0xFF00 == apdu.WrongLe && (was == fetching || was == responding):
 		c.more, c.response, c.le = was == fetching, was == responding, short(sw)
-		return func() {}
 	case was == beginning:
 		return c.lose(fmt.Errorf("the card carries no SCL packets: TRANSACT DATA was answered with %04X (%s)", uint16(sw), sw.Words()))
 	case sw == apdu.ConditionsNotSatisfied:
@@ -519,6 +533,12 @@ func (c *controller) answered(p []byte) (tell func()) {
 	}
 	if c.more || was == sending || len(data) > 0 {
 		c.interval = c.cfg.PollFirst
+	}
+	switch c.barren++; {
+	case was == sending, len(data) > 0, !c.more && !c.response:
+		c.barren = 0
+	case c.barren > maxBarren:
+		return c.lose(errors.New("the card says that there is more, and gives nothing"))
 	}
 	return func() {}
 }

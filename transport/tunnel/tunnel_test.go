@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -245,6 +246,7 @@ func TestController(t *testing.T) {
 		"the card forgets the session": {card: []string{"0075C200<92C0", "0075C4000380010A<6985"}, trouble: "the card does not know of the session any more", want: 1},
 		"the card is confused":         {card: []string{"0075C200<92C0", "0075C4000380010A<6A80"}, trouble: "TRANSACT DATA was answered with 6A80 (", want: 1},
 		"a rotten answer":              {card: []string{"0075C200<92C0", "0075C4000380010A<92C1", "0075C00000<31010A92C1"}, trouble: "tunnel: not a data object with a packet", want: 1},
+		"more and more, and nothing":   {card: append([]string{"0075C200<92C0", "0075C4000380010A<92C1"}, slices.Repeat([]string{"0075C00000<92C1"}, 17)...), trouble: "the card says that there is more, and gives nothing", want: 1},
 		"half a status word":           {card: []string{"0075C200<92"}, trouble: "an answer without a status word", want: 1},
 		"another session's status":     {card: []string{"0075C200<9200"}, trouble: "the card carries no SCL packets: TRANSACT DATA was answered with 9200", want: 1},
 		"no answer":                    {card: []string{"0075C200<92C0", "0075C4000380010A<"}, trouble: "the card did not answer within 20s", want: 1},
@@ -416,5 +418,44 @@ func FuzzTarget(f *testing.F) {
 		require.NoError(t, l.Send(transport.Packet, []byte{1}))
 		require.NoError(t, l.Close())
 		require.True(t, errors.Is(l.Send(transport.Packet, []byte{1}), transport.ErrClosed))
+	})
+}
+
+// FuzzController: whatever a card answers, the terminal ends or goes on, and gets no
+// packet that is longer than the link carries.
+func FuzzController(f *testing.F) {
+	for _, s := range []string{"0292C00292C10592C1800101", "0292C06103", "0292C00292C105800161920092C1", "0292C00292C1026C03", "026D00"} {
+		b, err := hex.DecodeString(s)
+		require.NoError(f, err)
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, answers []byte) {
+		below, card := transport.Mem()
+		cfg := tunnel.Default()
+		cfg.MTU, cfg.PollFirst, cfg.PollMost = 64, time.Hour, time.Hour
+		l := tunnel.Controller(apdus{Link: below}, cfg)
+		last := []byte{0x92, 0xC0}
+		require.NoError(t, card.Open(context.Background(), receiver(func(k transport.Kind, _ []byte) {
+			switch k {
+			case transport.PowerOn:
+				_ = card.Send(transport.ATR, []byte{0x3B, 0x00})
+			case transport.Block:
+				if len(answers) > 0 { // its length, then the answer; the last one stays
+					n := min(int(answers[0])%80, len(answers)-1)
+					last, answers = answers[1:1+n], answers[1+n:]
+				}
+				_ = card.Send(transport.Block, last)
+			}
+		})))
+		require.NoError(t, l.Open(context.Background(), receiver(func(k transport.Kind, p []byte) {
+			if k == transport.Packet {
+				require.LessOrEqual(t, len(p), cfg.MTU)
+			}
+		})))
+		for range 3 {
+			require.NoError(t, l.Send(transport.Packet, make([]byte, 60)))
+			_ = l.Send(transport.Block, []byte{0x00, 0xA4, 0x00, 0x00})
+		}
+		require.NoError(t, l.Close())
 	})
 }
