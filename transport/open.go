@@ -16,7 +16,7 @@ type Schemes map[string]Opener
 
 // planned are the schemes that link URLs may have (docs: architecture, section
 // "Link"), whether or not a program was given an Opener for them.
-var planned = []string{"mem", "vpcd", "pcsc", "serial", "tcp", "acl", "spi", "i2c", "pigpio", "simspi", "simi2c"}
+var planned = []string{"mem", "vpcd", "pcsc", "serial", "tcp", "ccid", "acl", "bridge", "spi", "i2c", "pigpio", "simspi", "simi2c"}
 
 // Open makes the link that rawURL names, for the end in the given role, from the
 // schemes it is given; it does not connect yet. The two ends of mem: are made
