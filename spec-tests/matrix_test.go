@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,7 @@ type wire struct {
 }
 
 var wires = []wire{
-	{"mem", func(testing.TB, bool) (transport.Link, transport.Link) { return transport.Mem() }, 32 << 10},
+	{"mem", memPair, 32 << 10},
 	{"vpcd", vpcdPair, 32 << 10},
 	{"SPI T=1'", simulated("simspi", "t1prime", spi.Schemes), 32 << 10},
 	{"SPI SHDLC", simulated("simspi", "shdlc", spi.Schemes), 32 << 10},
@@ -44,6 +45,15 @@ var wires = []wire{
 	{"I2C SHDLC", simulated("simi2c", "shdlc", i2c.Schemes), 32 << 10},
 	{"serial T=1", pseudoTerminal("t1"), 32 << 10},
 	{"serial T=0", pseudoTerminal("t0"), 255},
+}
+
+// memPair has no line; its fault is a terminal that is slow.
+func memPair(_ testing.TB, faulty bool) (controller, target transport.Link) {
+	controller, target = transport.Mem()
+	if faulty {
+		controller = transport.Delay(controller, transport.Controller, slow)
+	}
+	return controller, target
 }
 
 // simulated is a bus of its own for each cell; its faults are errors of bits.
@@ -57,24 +67,98 @@ func simulated(scheme, protocol string, table transport.Schemes) func(testing.TB
 	}
 }
 
-// vpcdPair is a virtual reader and the card that connects to it.
-func vpcdPair(tb testing.TB, _ bool) (controller, target transport.Link) {
+// vpcdPair is a virtual reader and the card that connects to it. Nothing is below that
+// could mend an error: the fault is a terminal that is slow.
+func vpcdPair(tb testing.TB, faulty bool) (controller, target transport.Link) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(tb, err)
 	url := "vpcd://" + ln.Addr().String()
 	require.NoError(tb, ln.Close())
-	return openBoth(tb, url, iso7816.Schemes)
+	controller, target = openBoth(tb, url, iso7816.Schemes)
+	if faulty {
+		controller = transport.Delay(controller, transport.Controller, slow)
+	}
+	return controller, target
 }
 
-// pseudoTerminal is one that the card makes; the terminal speaks the protocol.
+// slow is a terminal, and a card, with something else to do.
+var slow = transport.Delays{Seed: 7, Command: transport.Span{Most: 200 * time.Microsecond}, Answer: transport.Span{Most: 200 * time.Microsecond}}
+
+// pseudoTerminal is a serial line. Its faults are a slow terminal on T=0, whose parity
+// no pseudo-terminal has, and errors of bits on T=1, by a line over TCP.
 func pseudoTerminal(protocol string) func(testing.TB, bool) (controller, target transport.Link) {
-	return func(tb testing.TB, _ bool) (transport.Link, transport.Link) {
-		name := filepath.Join(tb.TempDir(), "card")
+	return func(tb testing.TB, faulty bool) (controller, target transport.Link) {
+		if faulty && protocol == "t1" {
+			return noisyLine(tb)
+		}
+		name := filepath.Join(tb.TempDir(), "tty")
 		controller, err := transport.Open("serial:"+name+"?protocol="+protocol, transport.Controller, iso7816.Schemes)
 		require.NoError(tb, err)
-		target, err := transport.Open("serial:pty:"+name+"?protocol="+protocol, transport.Target, iso7816.Schemes)
+		target, err = transport.Open("serial:pty:"+name+"?protocol="+protocol, transport.Target, iso7816.Schemes)
 		require.NoError(tb, err)
+		if faulty {
+			controller = transport.Delay(controller, transport.Controller, slow)
+		}
 		return controller, target
+	}
+}
+
+// noisyLine is a line over TCP with a relay that changes a bit now and then. It
+// leaves the escapes of the line alone, which on a real one are wires.
+func noisyLine(tb testing.TB) (controller, target transport.Link) {
+	near, err := net.Listen("tcp", "127.0.0.1:0") // a free port for the controller
+	require.NoError(tb, err)
+	at := near.Addr().String()
+	require.NoError(tb, near.Close())
+	relay, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(tb, err)
+	tb.Cleanup(func() { _ = relay.Close() })
+	var wrong atomic.Int64
+	go func() {
+		for seed := uint64(0); ; seed += 2 {
+			card, err := relay.Accept()
+			if err != nil {
+				return
+			}
+			terminal, err := net.Dial("tcp", at)
+			if err != nil {
+				_ = card.Close()
+				continue
+			}
+			go noise(terminal, card, seed, &wrong)
+			go noise(card, terminal, seed+1, &wrong)
+		}
+	}()
+	tb.Cleanup(func() { require.Positive(tb, wrong.Load(), "bits that were changed") })
+	controller, err = transport.Open("tcp://"+at+"?protocol=t1", transport.Controller, iso7816.Schemes)
+	require.NoError(tb, err)
+	target, err = transport.Open("tcp://"+relay.Addr().String()+"?protocol=t1", transport.Target, iso7816.Schemes)
+	require.NoError(tb, err)
+	return controller, target
+}
+
+// noise copies, and changes one bit in a million.
+func noise(to, from net.Conn, seed uint64, wrong *atomic.Int64) {
+	defer to.Close()
+	defer from.Close()
+	r := rand.New(rand.NewPCG(7, seed))
+	b, escaped := make([]byte, 4096), false
+	for {
+		n, err := from.Read(b)
+		for i, c := range b[:n] {
+			changed := c ^ 1<<r.IntN(8)
+			if r.Float64() < 8e-6 && !escaped && c != 0xFF && changed != 0xFF {
+				b[i] = changed
+				wrong.Add(1)
+			}
+			escaped = c == 0xFF && !escaped
+		}
+		if err == nil {
+			_, err = to.Write(b[:n])
+		}
+		if err != nil {
+			return
+		}
 	}
 }
 
