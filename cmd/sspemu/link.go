@@ -11,6 +11,7 @@ import (
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/acl"
+	"github.com/sspemu/sspemu/transport/bridge"
 	"github.com/sspemu/sspemu/transport/bus/buslink"
 	"github.com/sspemu/sspemu/transport/i2c"
 	"github.com/sspemu/sspemu/transport/iso7816"
@@ -21,7 +22,7 @@ import (
 // schemes are the links of this program, with the numbers of the profile.
 func schemes(p *scl.Profile) []transport.Schemes {
 	c := buslink.Config{SHDLC: terminal.SHDLCConfig(p)}
-	return []transport.Schemes{iso7816.Schemes, acl.Schemes, spi.With(c), i2c.With(c), pigpio.With(c)}
+	return []transport.Schemes{iso7816.Schemes, acl.Schemes, spi.With(c), i2c.With(c), pigpio.With(c), bridge.With(c)}
 }
 
 // memLink is the URL of the link inside this process.
