@@ -565,3 +565,32 @@ func FuzzDecoder(f *testing.F) {
 		require.Equal(t, 1, got)
 	})
 }
+
+// FuzzBoard: whatever a board says after its HELLO, the host keeps its head.
+func FuzzBoard(f *testing.F) {
+	for _, m := range []message{msgHello, msgError, msgWritten, msgTaken, msgReset, msgPowerOff, msgDone, msgLine, 0xFF} {
+		f.Add(byte(m), []byte{0, 0, 4})
+		f.Add(byte(m), []byte{})
+	}
+	f.Fuzz(func(t *testing.T, m byte, p []byte) {
+		d := &keeper{pending: []byte{1, 2, 3, 4}}
+		l := &line{t: d, sent: []byte{1, 2, 3, 4}}
+		l.event(event{message(m), p})
+		l.event(event{message(m), p}) // twice counts once
+		require.LessOrEqual(t, l.taken, len(l.sent))
+		require.Equal(t, l.left(), d.pending)
+		c := &controller{done: make(chan event, 4), told: make(chan struct{})}
+		for range 6 {
+			_ = c.event(message(m), p)
+		}
+	})
+}
+
+// keeper is a bus.Target with something to read.
+type keeper struct {
+	target
+	pending []byte
+}
+
+func (k *keeper) Pending() []byte { return k.pending }
+func (k *keeper) Taken(n int)     { k.pending = k.pending[n:] }
