@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 GO ?= go
-FUZZTIME ?= 15s
+FUZZTIME ?= 10s
 
 BIN := bin/sspemu
 DIST := bundles/dist

@@ -144,7 +144,7 @@ func noise(to, from net.Conn, seed uint64, wrong *atomic.Int64) {
 	defer from.Close()
 	r := rand.New(rand.NewPCG(7, seed))
 	b, escaped := make([]byte, 4096), false
-	gap := func() int { return 10_000 + r.IntN(30_000) }
+	gap := func() int { return 40_000 + r.IntN(40_000) }
 	left := gap()
 	for {
 		n, err := from.Read(b)
