@@ -2,7 +2,6 @@ package spectests_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -98,7 +97,7 @@ func echoOnBus(b *testing.B, o bus.Options, prime bool) (*bus.Wire, func(command
 	return w, func(command []byte) {
 		var err error
 		if out, err = exchange(context.Background(), command, out[:0]); err != nil || len(out) != len(command)-7 {
-			b.Fatal(fmt.Sprintf("%d octets came back, %v", len(out), err))
+			b.Fatalf("%d octets came back, %v", len(out), err)
 		}
 	}
 }

@@ -37,7 +37,7 @@ func checkCell(d *Dialogue, args []string) error {
 	controller, target := transport.Mem()
 	want, err := cellOnce(d, ask, controller, target)
 	if err != nil {
-		return fmt.Errorf("over mem: %w", err)
+		return fmt.Errorf("in memory: %w", err)
 	}
 	url := fmt.Sprintf("%s:cell?protocol=%s&ber=1e-5&seed=7", args[1], args[2])
 	c := buslink.Config{SHDLC: terminal.SHDLCConfig(d.profile())}
