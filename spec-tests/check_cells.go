@@ -61,7 +61,7 @@ func checkCell(d *Dialogue, args []string) error {
 			return fmt.Errorf("exchange %d: %w", i+1, err)
 		}
 		if !bytes.Equal(want, got) {
-			return fmt.Errorf("exchange %d: %d octets over the link, not the %d over mem:", i+1, len(got), len(want))
+			return fmt.Errorf("exchange %d: %d octets over the link, not the %d of memory", i+1, len(got), len(want))
 		}
 		octets += len(got)
 	}
