@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"time"
 
+	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
 	"github.com/sspemu/sspemu/transport/bus/buslink"
@@ -19,7 +22,7 @@ import (
 
 // cellChecks are about one protocol over one link, both ends of which are ours.
 var cellChecks = map[string]check{
-	"cell": {doc: "PROTOCOL (APDU, HTTP, CoAP) over a link of SCHEME (simspi, simi2c) that speaks LAYER (t1prime, shdlc) gives what it gives over mem:, with bit errors of 1 in 100,000", args: 3, needs: []string{AbilityAttach}, run: checkCell},
+	"cell": {doc: "PROTOCOL (APDU, HTTP, CoAP) over a link of SCHEME (simspi, simi2c with bit errors of 1 in 100,000; serial, a pseudo-terminal) that speaks LAYER (t1prime, shdlc; t0, t1) gives what it gives over mem:", args: 3, needs: []string{AbilityAttach}, run: checkCell},
 }
 
 // cellRounds is how often a cell asks the same.
@@ -39,9 +42,23 @@ func checkCell(d *Dialogue, args []string) error {
 	if err != nil {
 		return fmt.Errorf("in memory: %w", err)
 	}
-	url := fmt.Sprintf("%s:cell?protocol=%s&ber=1e-5&seed=7", args[1], args[2])
+	dir, err := os.MkdirTemp("", "sspemu-cell")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	near := fmt.Sprintf("%s:cell?protocol=%s&ber=1e-5&seed=7", args[1], args[2])
+	far := near
+	if args[1] == "serial" {
+		tty := filepath.Join(dir, "tty")
+		near, far = "serial:"+tty+"?protocol="+args[2], "serial:pty:"+tty+"?protocol="+args[2]
+	}
 	c := buslink.Config{SHDLC: terminal.SHDLCConfig(d.profile())}
-	if controller, target, err = transport.Pair(url, iso7816.Schemes, spi.With(c), i2c.With(c)); err != nil {
+	tables := []transport.Schemes{iso7816.Schemes, spi.With(c), i2c.With(c)}
+	if controller, err = transport.Open(near, transport.Controller, tables...); err != nil {
+		return err
+	}
+	if target, err = transport.Open(far, transport.Target, tables...); err != nil {
 		return err
 	}
 	gone, err := d.target.Attach(d.ctx, terminal.AsTarget(target, d.profile()))
@@ -126,7 +143,13 @@ func cellReader(d *Dialogue, l transport.Link) (get func() ([]byte, error), end 
 	if err != nil {
 		return nil, nil, errors.Join(err, c.Close())
 	}
-	return func() ([]byte, error) { return c.Transmit(d.ctx, selectMF, nil) }, c.Close, nil
+	return func() ([]byte, error) {
+		r, err := c.Transmit(d.ctx, selectMF, nil)
+		if err == nil && len(r) == 2 && r[0] == byte(apdu.MoreData>>8) { // T=0
+			r, err = c.Transmit(d.ctx, []byte{0x00, 0xC0, 0x00, 0x00, r[1]}, nil)
+		}
+		return r, err
+	}, c.Close, nil
 }
 
 // selectMF wants the FCP in the answer.
