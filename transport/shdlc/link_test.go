@@ -237,9 +237,10 @@ func TestFaults(t *testing.T) {
 		{"I2C does not acknowledge, and stretches", bus.Options{Physical: bus.I2C, Faults: bus.Faults{Seed: 3, NACK: 0.1, Stretch: time.Millisecond, StretchChance: 0.1}}},
 		{"SPI, everything", bus.Options{Faults: bus.Faults{Seed: 4, BER: 1e-4, Drop: 0.02, Duplicate: 0.02}}},
 		{"I2C without lines, everything", bus.Options{Physical: bus.I2C, NoIRQ: true, Faults: bus.Faults{Seed: 5, BER: 1e-4, NACK: 0.02, Drop: 0.02, Duplicate: 0.02}}},
-		{"MISO is stuck low for a while", bus.Options{Faults: bus.Faults{Stuck: bus.MISO, StuckFrom: 100, StuckFor: 50}}},
-		{"MOSI is stuck high for a while", bus.Options{Faults: bus.Faults{Stuck: bus.MOSI, StuckHigh: true, StuckFrom: 100, StuckFor: 50}}},
-		{"IRQ is stuck high for a while", bus.Options{Faults: bus.Faults{Stuck: bus.IRQ, StuckHigh: true, StuckFrom: 100, StuckFor: 50}}},
+		{"MISO is stuck low for a while", bus.Options{Faults: bus.Faults{Stuck: bus.MISO, StuckFrom: 100, StuckFor: 15}}},
+		// fewer accesses than the retries after which the link is given up
+		{"MOSI is stuck high for a while", bus.Options{Faults: bus.Faults{Stuck: bus.MOSI, StuckHigh: true, StuckFrom: 100, StuckFor: 15}}},
+		{"IRQ is stuck high for a while", bus.Options{Faults: bus.Faults{Stuck: bus.IRQ, StuckHigh: true, StuckFrom: 100, StuckFor: 15}}},
 		{"SDA is stuck for a while", bus.Options{Physical: bus.I2C, Faults: bus.Faults{Stuck: bus.SDA, StuckFrom: 100, StuckFor: 20}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
