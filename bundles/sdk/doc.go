@@ -204,6 +204,9 @@ func (d *Doc) Kind() Kind {
 	return [...]Kind{Int, Int, Bytes, Text, List, Map}[d.raw[0]>>5]
 }
 
+// CBOR is d as it is encoded. It aliases the document.
+func (d *Doc) CBOR() []byte { return d.raw }
+
 // Exists tells whether there is a value, and it is not null.
 func (d *Doc) Exists() bool { return d.Kind() > Null }
 

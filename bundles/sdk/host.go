@@ -78,6 +78,31 @@ func Now() int64 { return hostTime() }
 // Random fills p with random bytes of the platform.
 func Random(p []byte) { hostRandom(p) }
 
+// ModExp sets dst to base^exp mod m, computed by the platform. All are big-endian and m
+// is odd; dst is as long as m, base is below it. ErrIllegalParameter: something else,
+// or more than 4096 bits.
+func ModExp(dst, base, exp, m []byte) error {
+	if len(dst) != len(m) {
+		return ErrIllegalParameter
+	}
+	return check(hostModExp(dst, base, exp, m))
+}
+
+// GenerateRSA makes the primes of an RSA key of exactly bits bits, 512 to 4096, with
+// the public exponent e; p > q. The same seed, of 256 bytes at most, gives the same key
+// for ever; without one, random bytes of the platform are the seed.
+func GenerateRSA(seed []byte, bits int, e uint32) (p, q []byte, err error) {
+	n := ((bits+1)/2 + 7) / 8
+	if n <= 0 || n > 256 {
+		return nil, nil, ErrIllegalParameter
+	}
+	b := make([]byte, 2*n)
+	if err := check(hostRSA(seed, bits, e, b)); err != nil {
+		return nil, nil, err
+	}
+	return b[:n:n], b[n:], nil
+}
+
 // Level of a log line.
 type Level int32
 

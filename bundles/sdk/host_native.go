@@ -21,6 +21,8 @@ type Host interface {
 	NVMDelete(key string) int32
 	NVMNext(key string, buf []byte) int32
 	Random(p []byte)
+	ModExp(dst, base, exp, m []byte) int32
+	GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 // dst: p, then q
 	Log(level int32, msg string)
 	Event(name string, data []byte)
 	Send(gate, pipe uint32, instruction byte, data []byte) int32
@@ -45,9 +47,13 @@ func hostWrite(key string, off int, val []byte) int32 { return host.NVMWrite(key
 func hostDelete(key string) int32                     { return host.NVMDelete(key) }
 func hostNext(key string, buf []byte) int32           { return host.NVMNext(key, buf) }
 func hostRandom(p []byte)                             { host.Random(p) }
-func hostLog(level int32, msg string)                 { host.Log(level, msg) }
-func hostEvent(name string, data []byte)              { host.Event(name, data) }
-func hostClass() int32                                { return host.Class() }
+func hostModExp(dst, base, exp, m []byte) int32       { return host.ModExp(dst, base, exp, m) }
+func hostRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
+	return host.GenerateRSA(seed, bits, e, dst)
+}
+func hostLog(level int32, msg string)    { host.Log(level, msg) }
+func hostEvent(name string, data []byte) { host.Event(name, data) }
+func hostClass() int32                   { return host.Class() }
 func hostSend(gate, pipe uint32, instruction byte, data []byte) int32 {
 	return host.Send(gate, pipe, instruction, data)
 }

@@ -42,6 +42,14 @@ func nvmNext(key unsafe.Pointer, klen int32, buf unsafe.Pointer, blen int32) int
 //go:noescape
 func vreRandom(p unsafe.Pointer, n int32) int32
 
+//go:wasmimport vpp vre_mod_exp
+//go:noescape
+func vreModExp(dst, base unsafe.Pointer, blen int32, exp unsafe.Pointer, elen int32, m unsafe.Pointer, mlen int32) int32
+
+//go:wasmimport vpp vre_rsa_generate
+//go:noescape
+func vreRSAGenerate(seed unsafe.Pointer, slen, bits, e int32, dst unsafe.Pointer, dlen int32) int32
+
 //go:wasmimport vpp log
 //go:noescape
 func vppLog(level int32, p unsafe.Pointer, n int32) int32
@@ -65,6 +73,14 @@ func hostCommit() int32    { return mkCommit() }
 func hostRollback() int32  { return mkRollback() }
 func hostWait(ticks int64) { mkWaitSignal(ticks) }
 func hostRandom(p []byte)  { vreRandom(ptr(p), int32(len(p))) }
+
+func hostModExp(dst, base, exp, m []byte) int32 {
+	return vreModExp(ptr(dst), ptr(base), int32(len(base)), ptr(exp), int32(len(exp)), ptr(m), int32(len(m)))
+}
+
+func hostRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
+	return vreRSAGenerate(ptr(seed), int32(len(seed)), int32(bits), int32(e), ptr(dst), int32(len(dst)))
+}
 
 func hostGet(key string, off int, buf []byte) int32 {
 	return nvmGet(strPtr(key), int32(len(key)), int32(off), ptr(buf), int32(len(buf)))

@@ -11,6 +11,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/trace"
 	"github.com/sspemu/sspemu/internal/vpp"
 )
@@ -86,21 +87,23 @@ func fn(f func(i *Instance, stack []uint64), result api.ValueType, params ...api
 
 // hostFunctions are the imports of the ABI (docs/abi.md).
 var hostFunctions = map[string]*hostFunction{
-	importTime:       fn(getTime, i64),
-	"mk_get_error":   fn(getError, i32),
-	"mk_commit":      fn(commit, i32),
-	"mk_rollback":    fn(rollback, i32),
-	"mk_wait_signal": fn(waitSignal, i32, i64),
-	"nvm_get":        fn(nvmGet, i32, i32, i32, i32, i32, i32),
-	"nvm_put":        fn(nvmPut, i32, i32, i32, i32, i32),
-	"nvm_write":      fn(nvmWrite, i32, i32, i32, i32, i32, i32),
-	"nvm_delete":     fn(nvmDelete, i32, i32, i32),
-	"nvm_next":       fn(nvmNext, i32, i32, i32, i32, i32),
-	"vre_random":     fn(random, i32, i32, i32),
-	"log":            fn(logLine, i32, i32, i32, i32),
-	"event":          fn(event, i32, i32, i32, i32, i32),
-	"ssp_class":      fn(sspClass, i32),
-	"scl_send":       fn(sclSend, i32, i32, i32, i32, i32, i32),
+	importTime:         fn(getTime, i64),
+	"mk_get_error":     fn(getError, i32),
+	"mk_commit":        fn(commit, i32),
+	"mk_rollback":      fn(rollback, i32),
+	"mk_wait_signal":   fn(waitSignal, i32, i64),
+	"nvm_get":          fn(nvmGet, i32, i32, i32, i32, i32, i32),
+	"nvm_put":          fn(nvmPut, i32, i32, i32, i32, i32),
+	"nvm_write":        fn(nvmWrite, i32, i32, i32, i32, i32, i32),
+	"nvm_delete":       fn(nvmDelete, i32, i32, i32),
+	"nvm_next":         fn(nvmNext, i32, i32, i32, i32, i32),
+	"vre_random":       fn(random, i32, i32, i32),
+	"vre_mod_exp":      fn(modExp, i32, i32, i32, i32, i32, i32, i32, i32),
+	"vre_rsa_generate": fn(rsaGenerate, i32, i32, i32, i32, i32, i32, i32),
+	"log":              fn(logLine, i32, i32, i32, i32),
+	"event":            fn(event, i32, i32, i32, i32, i32),
+	"ssp_class":        fn(sspClass, i32),
+	"scl_send":         fn(sclSend, i32, i32, i32, i32, i32, i32),
 }
 
 // callContext carries the Instance to its host functions.
@@ -293,6 +296,51 @@ func random(i *Instance, stack []uint64) {
 	_, err := io.ReadFull(i.env.Random, i.bytes("vre_random", stack[0], stack[1]))
 	i.result(stack, "vre_random", 0, err)
 }
+
+// modExp is the costly part of RSA: base^exp mod m.
+func modExp(i *Instance, stack []uint64) {
+	const name = "vre_mod_exp"
+	base, exp := i.bytes(name, stack[1], stack[2]), i.bytes(name, stack[3], stack[4])
+	m := i.bytes(name, stack[5], stack[6])
+	dst := i.bytes(name, stack[0], stack[6])
+	out := make([]byte, len(m)) // dst may lie over the others
+	err := rsakey.ModExp(out, base, exp, m)
+	if err != nil {
+		i.result(stack, name, 0, fmt.Errorf("%w: %w", vpp.EIllegalParameter, err))
+		return
+	}
+	copy(dst, out)
+	i.result(stack, name, 0, nil)
+}
+
+// rsaGenerate makes a key from a seed, or from random bytes when there is none.
+func rsaGenerate(i *Instance, stack []uint64) {
+	const name = "vre_rsa_generate"
+	seed := i.bytes(name, stack[0], stack[1])
+	bits, e := uint32(stack[2]), uint32(stack[3])
+	dst := i.bytes(name, stack[4], stack[5])
+	if bits > rsakey.MaxBits || len(seed) > maxSeed || len(dst) != 2*rsakey.Size(int(bits)) {
+		i.result(stack, name, 0, vpp.EIllegalParameter)
+		return
+	}
+	if len(seed) == 0 {
+		seed = make([]byte, 32)
+		if _, err := io.ReadFull(i.env.Random, seed); err != nil {
+			i.result(stack, name, 0, err)
+			return
+		}
+	}
+	p, q, err := rsakey.Generate(seed, int(bits), e)
+	if err != nil {
+		i.result(stack, name, 0, fmt.Errorf("%w: %w", vpp.EIllegalParameter, err))
+		return
+	}
+	copy(dst[copy(dst, p):], q)
+	i.result(stack, name, 0, nil)
+}
+
+// maxSeed bounds the seed of a key.
+const maxSeed = 256
 
 func logLine(i *Instance, stack []uint64) {
 	i.log(Level(api.DecodeI32(stack[0])), i.bytes("log", stack[1], stack[2]))

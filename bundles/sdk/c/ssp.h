@@ -1,5 +1,5 @@
 /*
- * ssp.h: bundle ABI 1.1 of sspemu for C, without a C library.
+ * ssp.h: bundle ABI 1.2 of sspemu for C, without a C library.
  *
  *   clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o bundle.wasm *.c
  *
@@ -17,7 +17,7 @@ typedef int i32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-#define SSP_ABI 0x0101
+#define SSP_ABI 0x0102
 
 /* Errors, VPP table 7-12; a function returns them as negative numbers. */
 enum {
@@ -73,6 +73,10 @@ SSP_IMPORT(nvm_next) i32 nvm_next(const void *key, i32 klen, void *buf, i32 blen
 
 /* Services */
 SSP_IMPORT(vre_random) i32 vre_random(void *buf, i32 len);
+/* dst (mlen bytes) = base^exp mod m, big-endian; since 1.2 */
+SSP_IMPORT(vre_mod_exp) i32 vre_mod_exp(void *dst, const void *base, i32 blen, const void *exp, i32 elen, const void *m, i32 mlen);
+/* primes p, q of an RSA key into dst, (bits/2 rounded up to bytes) each; since 1.2 */
+SSP_IMPORT(vre_rsa_generate) i32 vre_rsa_generate(const void *seed, i32 slen, i32 bits, i32 e, void *dst, i32 dlen);
 SSP_IMPORT(ssp_class) i32 ssp_class(void);
 SSP_IMPORT(log) i32 ssp_log(i32 level, const void *text, i32 len);
 SSP_IMPORT(event) i32 ssp_event(const void *name, i32 nlen, const void *data, i32 dlen);

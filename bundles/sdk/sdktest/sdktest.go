@@ -19,6 +19,7 @@ import (
 
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/persona"
+	"github.com/sspemu/sspemu/internal/rsakey"
 )
 
 // Card is an App on a platform in memory. It does not need to be closed.
@@ -320,6 +321,26 @@ func (h *memory) Random(p []byte) {
 	if _, err := io.ReadFull(h.random, p); err != nil {
 		h.card.t.Fatalf("sdktest: random bytes: %v", err)
 	}
+}
+
+func (h *memory) ModExp(dst, base, exp, m []byte) int32 {
+	if rsakey.ModExp(dst, base, exp, m) != nil {
+		return fail(sdk.ErrIllegalParameter)
+	}
+	return 0
+}
+
+func (h *memory) GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
+	if len(seed) == 0 {
+		seed = make([]byte, 32)
+		h.Random(seed)
+	}
+	p, q, err := rsakey.Generate(seed, bits, e)
+	if err != nil || len(dst) != len(p)+len(q) {
+		return fail(sdk.ErrIllegalParameter)
+	}
+	copy(dst[copy(dst, p):], q)
+	return 0
 }
 
 func (h *memory) Log(_ int32, msg string) { h.card.Logs = append(h.card.Logs, msg) }
