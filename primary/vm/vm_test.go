@@ -458,7 +458,7 @@ func TestNotABundle(t *testing.T) {
 			require.NotContains(t, err.Error(), "\n")
 		}
 		for _, tc := range []struct{ define, say string }{
-			{"-DABI_VERSION=0x0200", "it is for ABI 2.0, this platform speaks 1.1"},
+			{"-DABI_VERSION=0x0200", "it is for ABI 2.0, this platform speaks 1.2"},
 			{"-DCOM_MAIN=((i64)64<<32|100)", "an IPC has 4096 to 131072 bytes, not 100"},
 			{"-DCOM_MAIN=((i64)0x7FFFFFF0<<32|4096)", "are not within its memory"},
 		} {
