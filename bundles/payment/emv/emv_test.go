@@ -1,0 +1,139 @@
+package emv_test
+
+import (
+	"encoding/hex"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/bundles/payment/emv"
+)
+
+func unhex(t testing.TB, s string) []byte {
+	b, err := hex.DecodeString(strings.ReplaceAll(s, " ", ""))
+	require.NoError(t, err)
+	return b
+}
+
+func TestParseDOL(t *testing.T) {
+	dol, err := emv.ParseDOL(unhex(t, "9F02 06 95 05 9A 03 DF8101 02"))
+	require.NoError(t, err)
+	require.Equal(t, []emv.Entry{{Tag: 0x9F02, Len: 6}, {Tag: 0x95, Len: 5}, {Tag: 0x9A, Len: 3}, {Tag: 0xDF8101, Len: 2}}, dol)
+	require.Equal(t, 16, emv.Length(dol))
+	data := unhex(t, "000000001234 0102030405 261123 AABB")
+	require.Equal(t, unhex(t, "0102030405"), emv.Find(dol, data, 0x95))
+	require.Nil(t, emv.Find(dol, data, 0x9C))
+	require.Nil(t, emv.Find(dol, data[:8], 0x95), "the data end before")
+	for _, bad := range []string{"9F", "9F02", "95", "0005", "9F818101 01", "9F8181"} {
+		_, err := emv.ParseDOL(unhex(t, bad))
+		require.ErrorIs(t, err, emv.ErrDOL, bad)
+	}
+}
+
+// TestFill: EMV Book 3 5.4.
+func TestFill(t *testing.T) {
+	for _, c := range []struct{ name, dol, value, want string }{
+		{"as it is", "9F02 06", "000000001234", "000000001234"},
+		{"numeric, too long, loses its beginning", "9F02 03", "000000001234", "001234"},
+		{"numeric, too short, gets zeros in front", "9F02 08", "000000001234", "0000000000001234"},
+		{"compressed, too short, gets FF behind", "5A 0A", "9999990000000014", "9999990000000014FFFF"},
+		{"compressed, too long, loses its end", "5A 02", "9999990000000014", "9999"},
+		{"binary, too short, gets zeros behind", "95 07", "0102030405", "01020304050000"},
+		{"binary, too long, loses its end", "95 02", "0102030405", "0102"},
+		{"text, too short, gets zeros behind", "9F4E 04", "4142", "41420000"},
+		{"unknown", "DF01 03", "", "000000"},
+	} {
+		dol, err := emv.ParseDOL(unhex(t, c.dol))
+		require.NoError(t, err)
+		got := emv.Fill(dol, func(emv.Tag) []byte {
+			if c.value == "" {
+				return nil
+			}
+			return unhex(t, c.value)
+		})
+		require.Equal(t, strings.ToLower(c.want), hex.EncodeToString(got), c.name)
+	}
+}
+
+// TestDictionary: every element can be what its format says, and none is there twice.
+func TestDictionary(t *testing.T) {
+	seen := map[emv.Tag]bool{}
+	for _, e := range emv.Elements() {
+		require.False(t, seen[e.Tag], "%X", uint32(e.Tag))
+		seen[e.Tag] = true
+		require.LessOrEqual(t, e.Min, e.Max, e.Name)
+		require.NotEmpty(t, e.Source, e.Name)
+		require.Contains(t, []string{"n", "cn", "a", "an", "ans", "b", "var"}, e.Format, e.Name)
+	}
+	// What a terminal sends is filled as its format says.
+	for _, e := range emv.Elements() {
+		got := hex.EncodeToString(emv.Fill([]emv.Entry{{Tag: e.Tag, Len: 3}}, func(emv.Tag) []byte { return []byte{0x12} }))
+		want := map[string]string{"n": "000012", "cn": "12ffff"}[e.Format]
+		if want == "" {
+			want = "120000"
+		}
+		require.Equal(t, want, got, e.Name)
+	}
+}
+
+func TestWords(t *testing.T) {
+	for _, c := range []struct {
+		tag   emv.Tag
+		value string
+		want  []string
+	}{
+		{0x95, "8000000000", []string{"offline data authentication was not performed"}},
+		{0x95, "0000000040", []string{"issuer authentication failed"}},
+		{0x82, "2001", []string{"DDA supported", "relay resistance protocol supported"}},
+		{0x82, "8000", []string{"byte 1 bit 8, reserved"}},
+		{0x9F27, "80", []string{"ARQC: go online"}},
+		{0x9F27, "02", []string{"AAC: declined, PIN try limit exceeded"}},
+		{0x5A, "9999990000000014", []string{"999999******0014"}},
+		{0x57, "9999990000000014D35122010000", []string{"999999******0014, expires 12/2035, service code 201"}},
+		{0x9F02, "000000001005", []string{"10.05"}},
+		{0x9F02, "000000000000", []string{"0.00"}},
+		{0x5F2A, "0978", []string{"euro"}},
+		{0x94, "08010100 10010201", []string{"file 1, records 1 to 1, 0 of them signed", "file 2, records 1 to 2, 1 of them signed"}},
+		{0x8E, "00000000 00000000 4103 1F00", []string{"plaintext PIN by ICC, if the terminal supports it; else the next one", "no CVM required, always"}},
+		{0x9F34, "010302", []string{"plaintext PIN by ICC, if the terminal supports it: successful"}},
+		{0x9F38, "9F3704", []string{"9F37 (4): Unpredictable Number"}},
+		{0x9F38, "9F37", []string{emv.ErrDOL.Error()}},
+		{0x87, "81", []string{"priority 1", "cardholder has to confirm"}},
+		{0x9F26, "0102030405060708", nil},
+	} {
+		require.Equal(t, c.want, emv.Words(c.tag, unhex(t, c.value)), "%X %s", uint32(c.tag), c.value)
+	}
+}
+
+// TestNoPAN: whatever is printed of PAN and track 2 is masked, also when it is nonsense.
+func TestNoPAN(t *testing.T) {
+	lines, rest := emv.Lines(unhex(t, "70 18 5A 08 9999990000000014 57 0C 999999000000001435122010"))
+	require.Empty(t, rest)
+	for _, l := range lines {
+		require.NotContains(t, l.Value, "990000000014")
+		require.NotContains(t, strings.Join(l.Words, ""), "990000000014")
+	}
+}
+
+func FuzzParseDOL(f *testing.F) {
+	f.Add(unhex(f, "9F02069505"), []byte("data"))
+	f.Fuzz(func(t *testing.T, b, data []byte) {
+		dol, err := emv.ParseDOL(b)
+		if err != nil {
+			return
+		}
+		for _, e := range dol {
+			if v := emv.Find(dol, data, e.Tag); v != nil {
+				require.LessOrEqual(t, len(v), 255)
+			}
+		}
+		require.Len(t, emv.Fill(dol, func(emv.Tag) []byte { return data }), emv.Length(dol))
+	})
+}
+
+func FuzzLines(f *testing.F) {
+	f.Add(unhex(f, "70045A029999"))
+	f.Add(unhex(f, "8E0A000000000000000041039F34030103029406080101009F2701809F02060000000010009F3403010302"))
+	f.Fuzz(func(_ *testing.T, b []byte) { emv.Lines(b) })
+}
