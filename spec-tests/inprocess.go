@@ -44,11 +44,11 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	if o.Persona == nil {
 		o.Persona = pkg.DefaultPersona
 	}
-	vars, err := PersonaVars(o.Persona)
-	if err != nil {
+	told := &Target{Name: pkg.Name + " over mem"}
+	if err := told.Tell(o.Persona); err != nil {
 		return nil, nil, err
 	}
-	vars["accessor_pin"], vars["accessor_token"] = upper(accessorPIN), upper(accessorToken)
+	told.Vars["accessor_pin"], told.Vars["accessor_token"] = upper(accessorPIN), upper(accessorToken)
 	var closers []func() error
 	end := func() error {
 		var err error
@@ -105,7 +105,8 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 		return nil, nil, err
 	}
 	closers = append(closers, client.Close)
-	t = &Target{Name: pkg.Name + " over mem", Terminal: FromClient(client), Vars: vars, Network: network, Dial: dial, Attach: attach}
+	t = told
+	t.Terminal, t.Network, t.Dial, t.Attach = FromClient(client), network, dial, attach
 	if o.Spare != nil {
 		t.Platform = OfPlatform(platform, o.Spare)
 	}

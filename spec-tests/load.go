@@ -76,7 +76,7 @@ func load(dir fs.FS) (out []*Suite, shared map[string][]Step, err error) {
 func Parse(file string, b []byte) (*Suite, error) { return parse(file, b, nil) }
 
 func parse(file string, b []byte, shared map[string][]Step) (*Suite, error) {
-	l := reader{file: file, sequences: map[string][]Step{}, suite: &Suite{}}
+	l := reader{file: file, sequences: map[string][]Step{}, suite: &Suite{Bundle: DefaultBundle}}
 	for k, v := range shared {
 		l.sequences[k] = v
 	}
@@ -211,6 +211,7 @@ func (l *reader) whole(n *yaml.Node) error {
 		"standard":  {true, l.text(&s.Standard)},
 		"version":   {true, l.text(&s.Version)},
 		"title":     {true, l.text(&s.Title)},
+		"bundle":    {false, l.text(&s.Bundle)},
 		"requires":  {false, l.texts(&l.requires)},
 		"clauses":   {true, l.pairs(l.clause)},
 		"sequences": {false, l.pairs(l.sequence)},

@@ -3,18 +3,55 @@ package spectests
 import (
 	"encoding/hex"
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/bundles/telecom/milenage"
 )
 
-// PersonaVars reads the variables of a Target off a persona of the telecom
+// Tell gives t the persona of its card: variables, and the profile of a payment card.
+func (t *Target) Tell(persona []byte) (err error) {
+	if PersonaBundle(persona) != "payment" {
+		t.Vars, err = telecomVars(persona)
+		return err
+	}
+	if t.Profile, err = profile.FromYAML(persona, "persona", nil); err != nil {
+		return err
+	}
+	t.Vars = map[string]string{}
+	for _, a := range t.Profile.Applications {
+		if !isName(a.Name) {
+			continue
+		}
+		t.Vars[a.Name+"_aid"] = upper(a.AID)
+		pan := a.PAN
+		if len(pan)%2 != 0 {
+			pan += "F"
+		}
+		t.Vars[a.Name+"_pan"] = pan
+	}
+	return nil
+}
+
+// PersonaBundle is the bundle that a persona is for, by what it holds: payment cards
+// have applications.
+func PersonaBundle(persona []byte) string {
+	var doc struct{ Applications []any }
+	if yaml.Unmarshal(persona, &doc) == nil && len(doc.Applications) > 0 {
+		return "payment"
+	}
+	return DefaultBundle
+}
+
+// telecomVars reads the variables of a Target off a persona of the telecom
 // bundle: iccid and imsi as their files hold them, aid_usim, pin1, puk1, pin2,
 // puk2 and adm1 as commands carry them, k, opc and amf. What the persona lacks
 // is left out.
-func PersonaVars(persona []byte) (map[string]string, error) {
+func telecomVars(persona []byte) (map[string]string, error) {
 	var doc map[string]any
 	if err := yaml.Unmarshal(persona, &doc); err != nil {
 		return nil, fmt.Errorf("persona: %w", err)
@@ -122,24 +159,47 @@ func changed(persona []byte, changes []Change) ([]byte, error) {
 		return nil, fmt.Errorf("persona: %w", err)
 	}
 	for _, c := range changes {
-		keys := strings.Split(c.Pointer, "/")[1:]
-		m, _ := doc.(map[string]any)
-		for _, k := range keys[:len(keys)-1] {
-			next, ok := m[k].(map[string]any)
-			if !ok {
-				if m == nil || m[k] != nil {
-					return nil, fmt.Errorf("persona: %s: %q is not a map", c.Pointer, k)
-				}
-				next = map[string]any{}
-				m[k] = next
-			}
-			m = next
-		}
-		if last := keys[len(keys)-1]; c.Value == nil {
-			delete(m, last)
-		} else {
-			m[last] = c.Value
+		var err error
+		if doc, err = put(doc, strings.Split(c.Pointer, "/")[1:], c.Value); err != nil {
+			return nil, fmt.Errorf("persona: %s: %w", c.Pointer, err)
 		}
 	}
 	return yaml.Marshal(doc)
+}
+
+// put is doc with the value at keys, nil takes it away. A map that there is not is
+// made; a list takes the index of one of its elements, or - to have one more (RFC 6901
+// clause 4).
+func put(doc any, keys []string, value any) (any, error) {
+	if len(keys) == 0 {
+		return value, nil
+	}
+	k, last := keys[0], len(keys) == 1
+	switch at := doc.(type) {
+	case nil:
+		return put(map[string]any{}, keys, value)
+	case map[string]any:
+		if last && value == nil {
+			delete(at, k)
+			return at, nil
+		}
+		v, err := put(at[k], keys[1:], value)
+		at[k] = v
+		return at, err
+	case []any:
+		if k == "-" {
+			v, err := put(nil, keys[1:], value)
+			return append(at, v), err
+		}
+		i, err := strconv.Atoi(k)
+		if err != nil || i < 0 || i >= len(at) {
+			return nil, fmt.Errorf("%q is not an index of a list of %d", k, len(at))
+		}
+		if last && value == nil {
+			return slices.Delete(at, i, i+1), nil
+		}
+		at[i], err = put(at[i], keys[1:], value)
+		return at, err
+	}
+	return nil, fmt.Errorf("%q is not in a map or list", k)
 }

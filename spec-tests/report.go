@@ -43,7 +43,7 @@ func (s SuiteResult) Summary() string { return summary(s.counts()) }
 func (r *Report) WriteTable(w io.Writer, all bool) error {
 	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	for _, s := range r.Suites {
-		fmt.Fprintf(t, "%s %s: %s (%s)\n", s.Standard, s.Version, s.Title, s.Name)
+		fmt.Fprintf(t, "%s %s: %s (%s, on %s)\n", s.Standard, s.Version, s.Title, s.Name, s.Bundle)
 		clause := ""
 		for _, c := range s.Results {
 			if c.Outcome == Pass && c.Figure == "" && !all {

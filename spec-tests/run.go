@@ -42,6 +42,7 @@ type Result struct {
 // SuiteResult is what came of one suite, by clause in the order of the suite.
 type SuiteResult struct {
 	Name     string   `json:"suite"`
+	Bundle   string   `json:"bundle"`
 	Standard string   `json:"standard"`
 	Version  string   `json:"version"`
 	Title    string   `json:"title"`
@@ -96,39 +97,98 @@ func bare(name string) string { return strings.ReplaceAll(name, "_", "") }
 // nil, is called after each. The error is ctx's: the report holds what was
 // played until then.
 func Run(ctx context.Context, t *Target, suites []*Suite, progress func(*Suite, Result)) (*Report, error) {
-	rep := &Report{Schema: SchemaVersion, Target: t.Name, Counts: map[Outcome]int{}}
-	for _, s := range suites {
-		sr := SuiteResult{Name: s.Name, Standard: s.Standard, Version: s.Version, Title: s.Title}
-		add := func(r Result) {
-			rep.Counts[r.Outcome]++
-			sr.Results = append(sr.Results, r)
-			if progress != nil {
-				progress(s, r)
+	return RunEach(ctx, func(context.Context, string) (*Target, func() error, error) {
+		return t, func() error { return nil }, nil
+	}, suites, progress)
+}
+
+// Open makes the target for the suites of a bundle; close ends it. When the error
+// wraps ErrNoTarget, those suites are not covered.
+type Open func(ctx context.Context, bundle string) (t *Target, close func() error, err error)
+
+// ErrNoTarget says that there is nothing to play the suites of a bundle on.
+var ErrNoTarget = errors.New("nothing to test")
+
+// RunEach is Run with a target for each bundle that the suites are about, one after
+// the other. The report keeps the order of the suites.
+func RunEach(ctx context.Context, open Open, suites []*Suite, progress func(*Suite, Result)) (*Report, error) {
+	rep := &Report{Schema: SchemaVersion, Counts: map[Outcome]int{}}
+	results := make([]*SuiteResult, len(suites))
+	var names []string
+	var err error
+	for first, s := range suites {
+		if results[first] != nil {
+			continue
+		}
+		var t *Target
+		var end func() error
+		var absent string // why there is no target
+		t, end, err = open(ctx, s.Bundle)
+		switch {
+		case errors.Is(err, ErrNoTarget):
+			absent, err = strings.TrimSuffix(err.Error(), ": "+ErrNoTarget.Error()), nil
+		case err != nil:
+			return nil, err
+		case !slices.Contains(names, t.Name):
+			names = append(names, t.Name)
+		}
+		for i, o := range suites {
+			if o.Bundle == s.Bundle && err == nil {
+				results[i] = new(SuiteResult)
+				err = rep.run(ctx, t, absent, o, results[i], progress)
 			}
 		}
-		for _, k := range s.Clauses {
-			covered := false
-			for i := range s.Cases {
-				c := &s.Cases[i]
-				if c.Clause != k.Number {
-					continue
-				}
-				if err := ctx.Err(); err != nil {
-					rep.Suites = append(rep.Suites, sr)
-					return rep, fmt.Errorf("conformance: stopped at %s/%s: %w", s.Name, c.ID, err)
-				}
-				covered = true
-				r := runCase(ctx, t, c)
-				r.ClauseTitle = k.Title
-				add(r)
-			}
-			if !covered {
-				add(Result{Clause: k.Number, ClauseTitle: k.Title, Outcome: NotCovered, Reason: "no case"})
-			}
+		if end != nil {
+			err = errors.Join(err, end())
 		}
-		rep.Suites = append(rep.Suites, sr)
+		if err != nil {
+			break
+		}
 	}
-	return rep, nil
+	if rep.Target = strings.Join(names, ", "); len(names) == 0 {
+		rep.Target = "no target"
+	}
+	for _, r := range results {
+		if r != nil {
+			rep.Suites = append(rep.Suites, *r)
+		}
+	}
+	return rep, err
+}
+
+// run plays one suite; absent, if it is not "", is why nothing of it can be played.
+func (rep *Report) run(ctx context.Context, t *Target, absent string, s *Suite, sr *SuiteResult, progress func(*Suite, Result)) error {
+	*sr = SuiteResult{Name: s.Name, Bundle: s.Bundle, Standard: s.Standard, Version: s.Version, Title: s.Title}
+	add := func(r Result) {
+		rep.Counts[r.Outcome]++
+		sr.Results = append(sr.Results, r)
+		if progress != nil {
+			progress(s, r)
+		}
+	}
+	for _, k := range s.Clauses {
+		covered := false
+		for i := range s.Cases {
+			c := &s.Cases[i]
+			if c.Clause != k.Number {
+				continue
+			}
+			if err := ctx.Err(); err != nil {
+				return fmt.Errorf("conformance: stopped at %s/%s: %w", s.Name, c.ID, err)
+			}
+			covered = true
+			r := Result{Case: c.ID, Clause: c.Clause, Title: c.Title, Requirement: c.Requirement, Where: c.Where, Outcome: NotCovered, Reason: absent}
+			if absent == "" {
+				r = runCase(ctx, t, c)
+			}
+			r.ClauseTitle = k.Title
+			add(r)
+		}
+		if !covered {
+			add(Result{Clause: k.Number, ClauseTitle: k.Title, Outcome: NotCovered, Reason: "no case"})
+		}
+	}
+	return nil
 }
 
 func runCase(ctx context.Context, t *Target, c *Case) Result {

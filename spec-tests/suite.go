@@ -3,12 +3,16 @@ package spectests
 // Suite is one file of cases about one part of a standard.
 type Suite struct {
 	Name     string // of the file, without folder and ending
+	Bundle   string // that it is about; DefaultBundle for those about the platform
 	Standard string // "ETSI TS 102 221"
 	Version  string // release the cases were written after
 	Title    string
 	Clauses  []Clause // in the order of the file; what has no case is not covered
 	Cases    []Case
 }
+
+// DefaultBundle is the bundle of a suite that does not name one.
+const DefaultBundle = "telecom"
 
 // Clause is a clause of the standard.
 type Clause struct{ Number, Title string }
@@ -73,4 +77,5 @@ const (
 	AbilityAttach      = "attach"
 	AbilityPlatform    = "platform"
 	AbilityPersonalise = "personalise"
+	AbilityProfile     = "profile"
 )

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
@@ -26,11 +27,16 @@ type Target struct {
 	Name     string // for the report
 	Terminal Terminal
 
-	// Vars are the placeholders of the cases, in hexadecimal: iccid, imsi,
-	// aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf. PersonaVars reads them
-	// off a persona. accessor_pin and accessor_token are the secrets of an
+	// Vars are the placeholders of the cases, in hexadecimal. Of the telecom bundle:
+	// iccid, imsi, aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf; of the payment
+	// bundle, for each application by its name: debit_aid, debit_pan. Persona.Tell
+	// reads them off a persona. accessor_pin and accessor_token are the secrets of an
 	// accessor of each kind that may open the file system gate.
 	Vars map[string]string
+
+	// Profile is the persona of a payment card, for cases that need its keys; nil: it
+	// is not known.
+	Profile *profile.Profile
 
 	// Network is the SCL network of the target, for cases about hosts, gates and
 	// pipes.
@@ -99,6 +105,10 @@ func (t *Target) lacks(needs []string) string {
 		case AbilityPersonalise:
 			if t.Personalise == nil {
 				return "needs a card that can be personalised"
+			}
+		case AbilityProfile:
+			if t.Profile == nil {
+				return "needs the persona of the card, for its keys"
 			}
 		default:
 			if _, ok := t.Vars[n]; !ok {

@@ -91,7 +91,7 @@ mf:
     - {name: ADF.USIM, aid: "a0000000871002", files: [{name: EF.IMSI, content: {imsi: "001010000000001"}}], pins: [{ref: PIN2, value: "567890"}]}
 authentication: {k: "465B5CE8B199B49FAA5F0A2EE238A6BC", op: "CDC202D5123E20F62B6D676AC72CB318"}
 `
-	v, err := PersonaVars([]byte(persona))
+	v, err := telecomVars([]byte(persona))
 	require.NoError(t, err)
 	require.Equal(t, map[string]string{
 		"pin1": "31323334FFFFFFFF", "puk1": "3132333435363738", "adm1": "3838383838383838", "pin2": "353637383930FFFF",
@@ -103,7 +103,15 @@ authentication: {k: "465B5CE8B199B49FAA5F0A2EE238A6BC", op: "CDC202D5123E20F62B6
 	require.Contains(t, string(b), "delta: 7")
 	require.NotContains(t, string(b), "op:")
 	_, err = changed([]byte(persona), []Change{{"/authentication/k/x", "1"}})
-	require.ErrorContains(t, err, `/authentication/k/x: "k" is not a map`)
+	require.ErrorContains(t, err, `/authentication/k/x: "x" is not in a map or list`)
+	b, err = changed([]byte(persona), []Change{{"/mf/pins/1", nil}, {"/mf/pins/0/tries", int64(5)}, {"/mf/pins/-/ref", "PIN9"}, {"/mf/files/1/files/0/name", "EF.X"}})
+	require.NoError(t, err)
+	require.NotContains(t, string(b), "ADM1")
+	for _, want := range []string{"tries: 5", "ref: PIN9", "name: EF.X"} {
+		require.Contains(t, string(b), want)
+	}
+	_, err = changed([]byte(persona), []Change{{"/mf/pins/2/ref", "x"}})
+	require.ErrorContains(t, err, `/mf/pins/2/ref: "2" is not an index of a list of 2`)
 }
 
 // TestFCP: what is wrong with a template is said.

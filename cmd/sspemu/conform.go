@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -20,11 +21,11 @@ import (
 
 // conformance is one run of conform.
 type conformance struct {
-	link, pkg, persona, profile string
-	suites                      []string
-	junit, html                 string
-	timeout                     time.Duration
-	all, asJSON                 bool
+	link, pkg, persona, profile, bundle string
+	suites                              []string
+	junit, html                         string
+	timeout                             time.Duration
+	all, asJSON                         bool
 }
 
 func newConform() *cobra.Command {
@@ -32,11 +33,12 @@ func newConform() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "conform",
 		Short: "Play the conformance suites and report by clause",
-		Long: `Plays the conformance suites on the telecom bundle in this process, or over --link
-on any card. A case passes, fails (with the dialogue), is provisional (it passed, but
-an unverified code point decides it) or not covered. The exit code is 1 when a case
-fails.`,
+		Long: `Plays the conformance suites in this process, each on the bundle that it is about,
+or over --link on any card, those of one bundle. A case passes, fails (with the
+dialogue), is provisional (it passed, but an unverified code point decides it) or not
+covered. The exit code is 1 when a case fails.`,
 		Example: `  sspemu conform --junit report.xml --html report.html
+  sspemu conform --bundle payment
   sspemu conform --link 'pcsc:Virtual PCD' --suite ts102221`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
@@ -44,7 +46,8 @@ fails.`,
 	f := cmd.Flags()
 	f.StringVar(&c.link, "link", memLink, "link to the card, a `URL`; mem: starts one in this process")
 	f.StringArrayVar(&c.suites, "suite", nil, "play this suite only, a `NAME` or its beginning; may be repeated")
-	f.StringVar(&c.pkg, "package", "", "test the bundle in this `FILE` (.spb) instead of telecom")
+	f.StringVar(&c.bundle, "bundle", "", "play the suites of the bundle `NAME` only")
+	f.StringVar(&c.pkg, "package", "", "test the bundle in this `FILE` (.spb) instead of the built-in one")
 	f.StringVar(&c.persona, "persona", "", "persona of the card, a `FILE`: says what keys and PINs it has")
 	f.StringVar(&c.profile, "scl-profile", "", "SCL profile to use instead of the built-in one, a `FILE`")
 	f.StringVar(&c.junit, "junit", "", "write a JUnit report to `FILE`")
@@ -64,16 +67,48 @@ func (c *conformance) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return usage(err)
 	}
-	t, end, err := c.target(cmd)
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if cerr := end(); err == nil {
-			err = cerr
+	var persona, pack []byte
+	if c.persona != "" {
+		if persona, err = os.ReadFile(c.persona); err != nil {
+			return fmt.Errorf("persona: %w", err)
 		}
-	}()
-	report, err := spectests.Run(cmd.Context(), t, suites, nil)
+	}
+	if c.pkg != "" {
+		if pack, err = os.ReadFile(c.pkg); err != nil {
+			return fmt.Errorf("package: %w", err)
+		}
+	}
+	if suites, err = c.about(all, suites, persona, pack); err != nil {
+		return usage(err)
+	}
+	open := func(ctx context.Context, bundle string) (*spectests.Target, func() error, error) {
+		return c.overLink(ctx, bundle, persona, pack)
+	}
+	if c.link == memLink {
+		p := scl.DefaultProfile()
+		if c.profile != "" {
+			if p, err = scl.LoadProfile(c.profile); err != nil {
+				return err
+			}
+		}
+		engine, oerr := openEngine(cmd.ErrOrStderr())
+		if oerr != nil {
+			return oerr
+		}
+		defer func() {
+			if cerr := engine.Close(); err == nil {
+				err = cerr
+			}
+		}()
+		open = func(ctx context.Context, bundle string) (*spectests.Target, func() error, error) {
+			spb, err := builtIn(bundle, pack)
+			if err != nil {
+				return nil, nil, err
+			}
+			return spectests.InProcess{Engine: engine, Package: spb, Spare: spare(spb), Persona: persona, Profile: p}.Target(ctx)
+		}
+	}
+	report, err := spectests.RunEach(cmd.Context(), open, suites, nil)
 	if err != nil {
 		return err
 	}
@@ -89,55 +124,72 @@ func (c *conformance) run(cmd *cobra.Command) (err error) {
 	return nil
 }
 
-func (c *conformance) target(cmd *cobra.Command) (*spectests.Target, func() error, error) {
-	spb, err := c.bundle()
-	if err != nil {
-		return nil, nil, err
+// about leaves the suites of one bundle when one card is tested: that of --bundle, of
+// the persona or of the package, or that all suites asked for are about; else telecom.
+func (c *conformance) about(all, suites []*spectests.Suite, persona, pack []byte) ([]*spectests.Suite, error) {
+	of := func(suites []*spectests.Suite, bundle string) (some []*spectests.Suite) {
+		for _, s := range suites {
+			if s.Bundle == bundle {
+				some = append(some, s)
+			}
+		}
+		return some
 	}
-	var persona []byte
-	if c.persona != "" {
-		if persona, err = os.ReadFile(c.persona); err != nil {
-			return nil, nil, fmt.Errorf("persona: %w", err)
+	name := c.bundle
+	if name == "" && persona != nil {
+		name = spectests.PersonaBundle(persona)
+	}
+	if name == "" && pack != nil {
+		if p, err := loader.Parse(pack); err == nil && len(of(all, p.Name)) > 0 {
+			name = p.Name
 		}
 	}
-	if c.link != memLink {
-		return c.overLink(cmd.Context(), spb, persona)
-	}
-	p := scl.DefaultProfile()
-	if c.profile != "" {
-		if p, err = scl.LoadProfile(c.profile); err != nil {
-			return nil, nil, err
+	if name == "" && (pack != nil || c.link != memLink) {
+		name = spectests.DefaultBundle
+		if len(of(suites, suites[0].Bundle)) == len(suites) {
+			name = suites[0].Bundle
 		}
 	}
-	engine, err := openEngine(cmd.ErrOrStderr())
-	if err != nil {
-		return nil, nil, err
+	if name == "" {
+		return suites, nil
 	}
-	t, end, err := spectests.InProcess{Engine: engine, Package: spb, Spare: spare(spb), Persona: persona, Profile: p}.Target(cmd.Context())
-	if err != nil {
-		_ = engine.Close()
-		return nil, nil, err
-	}
-	return t, func() error {
-		err := end()
-		if cerr := engine.Close(); err == nil {
-			err = cerr
+	some := of(suites, name)
+	if len(some) == 0 {
+		if len(of(all, name)) == 0 {
+			return nil, fmt.Errorf("conformance: no suite is about the bundle %q", name)
 		}
-		return err
-	}, nil
+		return nil, fmt.Errorf("conformance: suite %s is about %s, the card is %s (--bundle NAME tells)", suites[0].Name, suites[0].Bundle, name)
+	}
+	return some, nil
+}
+
+// builtIn is pack, or the bundle in the binary when there is none.
+func builtIn(bundle string, pack []byte) ([]byte, error) {
+	if pack != nil {
+		return pack, nil
+	}
+	spb, err := bundles.Open(bundle)
+	if err != nil && !errors.Is(err, bundles.ErrNone) {
+		err = fmt.Errorf("%w: %w", err, spectests.ErrNoTarget)
+	}
+	return spb, err
 }
 
 // overLink tests a card that is somewhere else.
-func (c *conformance) overLink(ctx context.Context, spb, persona []byte) (*spectests.Target, func() error, error) {
+func (c *conformance) overLink(ctx context.Context, bundle string, persona, pack []byte) (*spectests.Target, func() error, error) {
 	if persona == nil {
+		spb, err := builtIn(bundle, pack)
+		if err != nil {
+			return nil, nil, err
+		}
 		p, err := loader.Parse(spb)
 		if err != nil {
 			return nil, nil, err
 		}
 		persona = p.DefaultPersona
 	}
-	vars, err := spectests.PersonaVars(persona)
-	if err != nil {
+	t := &spectests.Target{Name: c.link}
+	if err := t.Tell(persona); err != nil {
 		return nil, nil, err
 	}
 	l, err := transport.Open(c.link, transport.Controller, schemes(scl.DefaultProfile())...)
@@ -153,18 +205,8 @@ func (c *conformance) overLink(ctx context.Context, spb, persona []byte) (*spect
 		_ = p.Close()
 		return nil, nil, fmt.Errorf("conformance: link %s carries SCL packets only (links for APDUs can be tested)", c.link)
 	}
-	return &spectests.Target{Name: c.link, Terminal: spectests.FromClient(client), Vars: vars}, p.Close, nil
-}
-
-func (c *conformance) bundle() ([]byte, error) {
-	if c.pkg == "" {
-		return bundles.Open(firstActive)
-	}
-	b, err := os.ReadFile(c.pkg)
-	if err != nil {
-		return nil, fmt.Errorf("package: %w", err)
-	}
-	return b, nil
+	t.Terminal = spectests.FromClient(client)
+	return t, p.Close, nil
 }
 
 // spare is another bundle than spb, nil when there is none.
