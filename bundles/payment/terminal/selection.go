@@ -1,0 +1,362 @@
+package terminal
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"sort"
+
+	"github.com/sspemu/sspemu/bundles/payment/emv"
+	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/tlv"
+)
+
+// Directories (Book 1 12.2.2, Book B 3.3).
+const (
+	namePSE  = "1PAY.SYS.DDF01"
+	namePPSE = "2PAY.SYS.DDF01"
+)
+
+const (
+	swBlocked   = 0x6283
+	swNotFound  = 0x6A82
+	swNoRecord  = 0x6A83
+	swCardBlock = 0x6A81
+)
+
+// candidate is an application that both sides have.
+type candidate struct {
+	aid      []byte
+	label    string
+	priority byte
+	kernel   byte
+	blocked  bool
+}
+
+func selectCommand(name []byte, p2 byte) apdu.Command {
+	return apdu.Command{INS: 0xA4, P1: 0x04, P2: p2, Data: name, Ne: 256}
+}
+
+// selectApplication makes the candidate list (Book 1 12.3) and selects the best of it.
+func (r *run) selectApplication(ctx context.Context) error {
+	var list []candidate
+	var err error
+	if r.Contactless {
+		list, err = r.ppse(ctx)
+	} else if list, err = r.pse(ctx); err == nil && len(list) == 0 {
+		list, err = r.byList(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	if r.AID != nil {
+		var chosen []candidate
+		for _, c := range list {
+			if bytes.HasPrefix(c.aid, r.AID) {
+				chosen = append(chosen, c)
+			}
+		}
+		if len(list) == 0 || len(chosen) == 0 {
+			chosen = []candidate{{aid: r.AID}}
+		}
+		list = chosen
+	}
+	if len(list) == 0 {
+		return ErrNoApplication
+	}
+	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
+	for n, c := range list {
+		again, err := r.finalSelect(ctx, c)
+		if err == nil {
+			return nil
+		}
+		if !again || n == len(list)-1 || r.AID != nil {
+			return err
+		}
+	}
+	return ErrNoApplication
+}
+
+// rank puts priority 1 first and applications without one last (Book 1 12.4).
+func rank(c candidate) byte {
+	if c.priority&0xF == 0 {
+		return 16
+	}
+	return c.priority & 0xF
+}
+
+// pse reads the payment system directory; no candidates and no error when the card has
+// none (Book 1 12.3.2).
+func (r *run) pse(ctx context.Context) (list []candidate, err error) {
+	sfi := byte(0)
+	err = r.send(ctx, "SELECT the payment system environment", selectCommand([]byte(namePSE), 0), func(data []byte, sw apdu.SW) ([]string, error) {
+		switch sw {
+		case swCardBlock:
+			return nil, wrong("EMV Book 1 12.3.2", "the card is blocked")
+		case apdu.OK:
+		default:
+			return []string{"no directory: " + sw.Words()}, nil
+		}
+		v, err := tlv.Path(data, 0x6F, 0xA5, 0x88)
+		if err != nil || len(v) != 1 || v[0] < 1 || v[0] > 10 {
+			return nil, wrong("EMV Book 1 table 43", "the FCI of the directory has no SFI of 1 to 10")
+		}
+		sfi = v[0]
+		return []string{fmt.Sprintf("directory in file %d", sfi)}, nil
+	})
+	for n := byte(1); err == nil && sfi != 0 && n < 255; n++ {
+		end := false
+		err = r.send(ctx, fmt.Sprintf("READ RECORD %d of the directory", n), apdu.Command{INS: 0xB2, P1: n, P2: sfi<<3 | 4, Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
+			if sw == swNoRecord {
+				end = true
+				return []string{"that was all"}, nil
+			}
+			if sw != apdu.OK {
+				return nil, unexpected("EMV Book 1 12.3.2", "READ RECORD", sw)
+			}
+			rec, err := tlv.Find(data, 0x70)
+			if err != nil {
+				return nil, wrong("EMV Book 1 table 46", "the record has no template 70")
+			}
+			found, notes, err := entries(rec)
+			list = append(list, found...)
+			return notes, err
+		})
+		if end {
+			break
+		}
+	}
+	return list, err
+}
+
+// ppse reads the proximity payment system environment (Book B 3.3).
+func (r *run) ppse(ctx context.Context) (list []candidate, err error) {
+	err = r.send(ctx, "SELECT the proximity payment system environment", selectCommand([]byte(namePPSE), 0), func(data []byte, sw apdu.SW) ([]string, error) {
+		if sw != apdu.OK {
+			return nil, unexpected("EMV Contactless Book B 3.3.2", "SELECT PPSE", sw)
+		}
+		dir, err := tlv.Path(data, 0x6F, 0xA5, 0xBF0C)
+		if err != nil {
+			return nil, wrong("EMV Contactless Book B table 3-2", "the FCI of PPSE has no BF0C")
+		}
+		var notes []string
+		list, notes, err = entries(dir)
+		return notes, err
+	})
+	return list, err
+}
+
+// entries reads directory entries (Book 1 table 47, Book B table 3-3).
+func entries(b []byte) (list []candidate, notes []string, err error) {
+	for rd := tlv.Read(b); rd.Next(); {
+		if rd.Tag != 0x61 {
+			continue
+		}
+		var c candidate
+		for e := tlv.Read(rd.Value); e.Next(); {
+			switch e.Tag {
+			case 0x4F:
+				c.aid = bytes.Clone(e.Value)
+			case 0x50:
+				c.label = string(e.Value)
+			case 0x87:
+				if len(e.Value) == 1 {
+					c.priority = e.Value[0]
+				}
+			case 0x9F2A:
+				if len(e.Value) > 0 {
+					c.kernel = e.Value[0]
+				}
+			}
+		}
+		if len(c.aid) < 5 || len(c.aid) > 16 {
+			return list, notes, wrong("EMV Book 1 table 47", "a directory entry without an AID of 5 to 16 bytes")
+		}
+		notes = append(notes, fmt.Sprintf("%X %s, priority %d", c.aid, c.label, c.priority&0xF))
+		list = append(list, c)
+	}
+	return list, notes, nil
+}
+
+// byList tries the AIDs of the terminal, each with all its occurrences (Book 1 12.3.3).
+func (r *run) byList(ctx context.Context) (list []candidate, err error) {
+	for _, aid := range r.AIDs {
+		p2 := byte(0)
+		for range 20 {
+			end := false
+			err := r.send(ctx, "SELECT by the terminal's list", selectCommand(aid, p2), func(data []byte, sw apdu.SW) ([]string, error) {
+				switch sw {
+				case apdu.OK, swBlocked:
+				case swCardBlock:
+					return nil, wrong("EMV Book 1 12.3.3", "the card is blocked")
+				default:
+					end = true
+					return []string{sw.Words()}, nil
+				}
+				name, err := tlv.Path(data, 0x6F, 0x84)
+				if err != nil {
+					return nil, wrong("EMV Book 1 table 45", "the FCI has no DF name (84)")
+				}
+				c := candidate{aid: bytes.Clone(name), blocked: sw == swBlocked}
+				if l, err := tlv.Path(data, 0x6F, 0xA5, 0x50); err == nil {
+					c.label = string(l)
+				}
+				if p, err := tlv.Path(data, 0x6F, 0xA5, 0x87); err == nil && len(p) == 1 {
+					c.priority = p[0]
+				}
+				if !c.blocked {
+					list = append(list, c)
+				}
+				if bytes.Equal(name, aid) {
+					end = true
+				}
+				return []string{fmt.Sprintf("%X %s", c.aid, c.label)}, nil
+			})
+			if err != nil {
+				return list, err
+			}
+			if end {
+				break
+			}
+			p2 = 0x02
+		}
+	}
+	return list, nil
+}
+
+// finalSelect selects a candidate (Book 1 12.4). again: another one may be tried.
+func (r *run) finalSelect(ctx context.Context, c candidate) (again bool, err error) {
+	err = r.send(ctx, "SELECT "+c.label, selectCommand(c.aid, 0), func(data []byte, sw apdu.SW) ([]string, error) {
+		switch sw {
+		case apdu.OK:
+		case swBlocked:
+			again = true
+			return nil, wrong("EMV Book 1 12.4", "the application %X is blocked", c.aid)
+		case swNotFound:
+			again = true
+			fallthrough
+		default:
+			return nil, unexpected("EMV Book 1 12.4", "SELECT", sw)
+		}
+		fci, err := tlv.Find(data, 0x6F)
+		if err != nil {
+			return nil, wrong("EMV Book 1 table 45", "the answer has no FCI template 6F")
+		}
+		name, err := tlv.Find(fci, 0x84)
+		if err != nil || !bytes.HasPrefix(name, c.aid) {
+			return nil, wrong("EMV Book 1 table 45", "the DF name (84) is not what was selected")
+		}
+		if _, err := tlv.Find(fci, 0xA5); err != nil {
+			return nil, wrong("EMV Book 1 table 45", "the FCI has no proprietary template A5")
+		}
+		r.aid = bytes.Clone(name)
+		r.data[0x9F06] = r.aid
+		return nil, r.keep(fci, false, "EMV Book 1 table 45")
+	})
+	if err == nil {
+		r.res.AID, r.res.Label = r.aid, string(r.data[0x50])
+		if r.Kernel == 0 {
+			r.Kernel = c.kernel
+		}
+	}
+	return again, err
+}
+
+// options is GET PROCESSING OPTIONS (Book 3 10.1).
+func (r *run) options(ctx context.Context) error {
+	cmd, err := r.optionsCommand()
+	if err != nil {
+		return err
+	}
+	return r.send(ctx, "GET PROCESSING OPTIONS", cmd, func(data []byte, sw apdu.SW) ([]string, error) {
+		if sw != apdu.OK {
+			return nil, unexpected("EMV Book 3 10.1", "GET PROCESSING OPTIONS", sw)
+		}
+		if v, err := tlv.Find(data, 0x80); err == nil {
+			if len(v) < 2 || (len(v)-2)%4 != 0 {
+				return nil, wrong("EMV Book 3 6.5.8.4", "format 1 is AIP and AFL, not %d bytes", len(v))
+			}
+			r.data[0x82], r.data[0x94] = bytes.Clone(v[:2]), bytes.Clone(v[2:])
+		} else if v, err := tlv.Find(data, 0x77); err == nil {
+			if err := r.keep(v, false, "EMV Book 3 6.5.8.4"); err != nil {
+				return nil, err
+			}
+		} else {
+			return nil, wrong("EMV Book 3 6.5.8.4", "the answer has neither format 1 nor format 2")
+		}
+		return r.interchange()
+	})
+}
+
+func (r *run) optionsCommand() (apdu.Command, error) {
+	pdol, err := emv.ParseDOL(r.data[0x9F38])
+	if err != nil {
+		return apdu.Command{}, wrong("EMV Book 3 5.4", "the PDOL: %v", err)
+	}
+	r.fromPDO = emv.Fill(pdol, r.value)
+	return apdu.Command{CLA: 0x80, INS: 0xA8, Data: tlv.Append(nil, 0x83, r.fromPDO...), Ne: 256}, nil
+}
+
+// interchange reads AIP and AFL.
+func (r *run) interchange() ([]string, error) {
+	if len(r.data[0x82]) != 2 {
+		return nil, wrong("EMV Book 3 7.2", "the application interchange profile is missing")
+	}
+	copy(r.aip[:], r.data[0x82])
+	notes := emv.Words(0x82, r.data[0x82])
+	return append(notes, emv.Words(0x94, r.data[0x94])...), nil
+}
+
+// records reads what the AFL names (Book 3 10.2) and keeps the data to be authenticated
+// (10.3).
+func (r *run) records(ctx context.Context) error {
+	afl := r.data[0x94]
+	if len(afl) == 0 || len(afl)%4 != 0 {
+		return wrong("EMV Book 3 10.2", "the application file locator has %d bytes", len(afl))
+	}
+	for ; len(afl) > 0; afl = afl[4:] {
+		sfi, from, to, signed := afl[0]>>3, afl[1], afl[2], afl[3]
+		if afl[0]&7 != 0 || sfi == 0 || sfi > 30 || from == 0 || to < from || int(signed) > int(to)-int(from)+1 {
+			return wrong("EMV Book 3 10.2", "the application file locator %X makes no sense", r.data[0x94])
+		}
+		for n := int(from); n <= int(to); n++ {
+			err := r.send(ctx, fmt.Sprintf("READ RECORD %d of file %d", n, sfi), apdu.Command{INS: 0xB2, P1: byte(n), P2: sfi<<3 | 4, Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
+				if sw != apdu.OK {
+					return nil, unexpected("EMV Book 3 10.2", fmt.Sprintf("record %d of file %d", n, sfi), sw)
+				}
+				return nil, r.record(sfi, data, n < int(from)+int(signed))
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	if r.Contactless {
+		return nil
+	}
+	for _, t := range []emv.Tag{0x5F24, 0x5A, 0x8C, 0x8D} { // Book 3 table 27
+		if r.data[t] == nil {
+			r.tvr[0] |= 0x20
+			return wrong("EMV Book 3 7.2", "%s (%X) is missing", emv.Name(t), uint32(t))
+		}
+	}
+	r.res.PAN = emv.MaskPAN(r.pan())
+	return nil
+}
+
+func (r *run) record(sfi byte, data []byte, signed bool) error {
+	if sfi > 10 {
+		if signed {
+			r.static = append(r.static, data...)
+		}
+		return nil // proprietary
+	}
+	v, err := tlv.Find(data, 0x70)
+	if err != nil {
+		return wrong("EMV Book 3 6.5.11.4", "the record has no template 70")
+	}
+	if signed {
+		r.static = append(r.static, v...)
+	}
+	return r.keep(v, true, "EMV Book 3 6.5.11.4")
+}
