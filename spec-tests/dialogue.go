@@ -50,6 +50,9 @@ type Dialogue struct {
 	data []byte // of the last response
 	sw   apdu.SW
 	buf  []byte
+	sent []byte // the last command
+
+	emv *emvState // of the emv_ checks
 }
 
 func (d *Dialogue) add(l Line) {
@@ -85,6 +88,7 @@ func (d *Dialogue) transmit(capdu []byte) error {
 	if len(capdu) >= 2 {
 		words = apdu.INSName(capdu[0], capdu[1])
 	}
+	d.sent = append(d.sent[:0], capdu...)
 	d.add(Line{Kind: "send", Bytes: upper(capdu), Words: words})
 	r, err := d.target.Terminal.Transmit(d.ctx, capdu, d.buf[:0])
 	if err != nil {
