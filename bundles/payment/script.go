@@ -1,7 +1,6 @@
 package payment
 
 import (
-	"github.com/sspemu/sspemu/bundles/payment/cryptogram"
 	"github.com/sspemu/sspemu/bundles/payment/oda"
 	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
@@ -24,9 +23,8 @@ func (c *Card) script(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 		return c.scripted(swMACMissing)
 	}
 	data, mac := cmd.Data[:len(cmd.Data)-macSize], cmd.Data[len(cmd.Data)-macSize:]
-	key := cryptogram.ScriptKey(a.Version.Cipher, a.keys.SMI, t.base)
-	want, chain := cryptogram.ScriptMAC(a.Version.Cipher, key, t.chain, a.state.atc,
-		[4]byte{cmd.CLA, cmd.INS, cmd.P1, cmd.P2}, data, macSize)
+	key := a.Version.ScriptKey(a.keys.SMI, a.state.atc, t.base)
+	want, chain := a.Version.ScriptMAC(key, t.chain, a.state.atc, [4]byte{cmd.CLA, cmd.INS, cmd.P1, cmd.P2}, data, macSize)
 	if !equal(want, mac) {
 		return c.scripted(swMACIncorrect)
 	}
@@ -82,8 +80,8 @@ func (c *Card) carryOut(cmd *sdk.Command, data []byte) sdk.SW {
 	return apdu.OK
 }
 
-// changePIN is PIN CHANGE/UNBLOCK (Book 3 6.5.10): P2 00 gives the tries back, 02 sets
-// a new PIN, an enciphered PIN block, as well.
+// changePIN is PIN CHANGE/UNBLOCK (Book 3 6.5.10): P2 00 gives the tries back, 01 and 02
+// set a new PIN, an enciphered PIN block, as well; 01 mixes the current one in.
 func (c *Card) changePIN(p2 byte, data []byte) sdk.SW {
 	a := c.now.app
 	if a.PINTries == 0 {
@@ -92,13 +90,18 @@ func (c *Card) changePIN(p2 byte, data []byte) sdk.SW {
 	if p2 == 0x00 && len(data) > 0 {
 		return apdu.WrongLength
 	}
-	if p2 == 0x02 {
-		key := cryptogram.ScriptKey(a.Version.Cipher, a.keys.SMC, c.now.base)
-		plain, err := cryptogram.Decipher(a.Version.Cipher, key, data)
-		if err != nil || len(plain) != 8 {
+	if p2 != 0x00 {
+		current := ""
+		if p2 == 0x01 {
+			b, _ := sdk.NVM.Get(a.key("pin"))
+			current = string(b)
+		}
+		key := a.Version.ScriptKey(a.keys.SMC, a.state.atc, c.now.base)
+		block, err := a.Version.DecipherPIN(a.keys.AC, key, data, current)
+		if err != nil {
 			return apdu.WrongData
 		}
-		pin, err := oda.ParsePINBlock([8]byte(plain))
+		pin, err := oda.ParsePINBlock(block)
 		if err != nil {
 			return apdu.WrongData
 		}

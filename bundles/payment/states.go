@@ -67,7 +67,7 @@ var commands = [...]command{
 	{0x84, insApplicationBlock, inOnline | inScript, zero, zero, (*Card).script},
 	{0x84, insApplicationUnblock, inOnline | inScript, zero, zero, (*Card).script},
 	{0x84, insCardBlock, inOnline | inScript, zero, zero, (*Card).script},
-	{0x84, insPINChange, inOnline | inScript, zero, "\x00\x02", (*Card).script},
+	{0x84, insPINChange, inOnline | inScript, zero, "\x00\x01\x02", (*Card).script},
 	{0x84, insPutData, inOnline | inScript, "", "", (*Card).script},
 	{0x84, insUpdateRecord, inOnline | inScript, "", "", (*Card).script},
 	{0x80, insRelayResistance, inInitiated, zero, zero, (*Card).relayResistance},

@@ -50,7 +50,9 @@ func newBench(t testing.TB, replace ...string) *bench {
 }
 
 // Transmit makes it a terminal.Card.
-func (b *bench) Transmit(_ context.Context, capdu, _ []byte) ([]byte, error) { return b.Send(capdu), nil }
+func (b *bench) Transmit(_ context.Context, capdu, _ []byte) ([]byte, error) {
+	return b.Send(capdu), nil
+}
 
 func (b *bench) authority(rid [5]byte, index byte) (oda.PublicKey, bool) {
 	for i := range b.profile.Authorities {

@@ -156,9 +156,6 @@ func SessionKey(c Cipher, mk []byte, atc uint16) []byte {
 	return session(c, mk, []byte{byte(atc >> 8), byte(atc)})
 }
 
-// ScriptKey is the session key of secure messaging: from the application cryptogram.
-func ScriptKey(c Cipher, mk []byte, ac [8]byte) []byte { return session(c, mk, ac[:]) }
-
 // Padding is how data become whole blocks.
 type Padding byte
 
@@ -244,23 +241,6 @@ func double(b []byte) {
 		carry = next
 	}
 	b[len(b)-1] ^= 0x87 * carry
-}
-
-// ScriptMAC is the MAC of a script command, the leftmost n bytes, and the whole block
-// with which the next command of the script goes on. chain is that of the command
-// before, or the application cryptogram for the first one. data is the command data
-// without MAC.
-//
-// Book 2 9.2.1.2 leaves format 2 to the payment system. This is chain, CLA INS P1 P2 Lc
-// (with the MAC), ATC, data, with padding method 2: the chaining of 9.2.3.1, the rest
-// as in public descriptions of one payment system (recalled, unverified).
-func ScriptMAC(c Cipher, key []byte, chain [8]byte, atc uint16, header [4]byte, data []byte, n int) (mac []byte, next [8]byte) {
-	in := append([]byte{}, chain[:]...)
-	in = append(in, header[:]...)
-	in = append(in, byte(len(data)+n), byte(atc>>8), byte(atc))
-	in = append(in, data...)
-	copy(next[:], MAC(c, key, in, 8, Method2))
-	return next[:n:n], next
 }
 
 // Encipher is encipherment for confidentiality (9.3, annex A1.1): 80 00 .. as padding,

@@ -256,7 +256,7 @@ const macSize = 8
 // scripts are the templates for what is queued, which is then gone.
 func (c *card) scripts(atc uint16, ac [8]byte) (out []byte) {
 	v := c.app.Version
-	integrity, secrecy := cryptogram.ScriptKey(v.Cipher, c.keys.SMI, ac), cryptogram.ScriptKey(v.Cipher, c.keys.SMC, ac)
+	integrity, secrecy := v.ScriptKey(c.keys.SMI, atc, ac), v.ScriptKey(c.keys.SMC, atc, ac)
 	chain := ac
 	for _, before := range []bool{true, false} { // in the order in which the card sees them
 		var body []byte
@@ -269,7 +269,7 @@ func (c *card) scripts(atc uint16, ac [8]byte) (out []byte) {
 			switch s.Command {
 			case "change-pin":
 				block, _ := oda.PINBlock(s.PIN)
-				data = cryptogram.Encipher(v.Cipher, secrecy, block[:])
+				data = v.EncipherPIN(c.keys.AC, secrecy, block, "")
 			case "update-record":
 				d.p1, d.p2 = s.Record, s.SFI<<3|4
 			case "put-data":
@@ -277,7 +277,7 @@ func (c *card) scripts(atc uint16, ac [8]byte) (out []byte) {
 			}
 			header := [4]byte{0x84, d.ins, d.p1, d.p2}
 			var mac []byte
-			mac, chain = cryptogram.ScriptMAC(v.Cipher, integrity, chain, atc, header, data, macSize)
+			mac, chain = v.ScriptMAC(integrity, chain, atc, header, data, macSize)
 			apdu := append(header[:], byte(len(data)+len(mac)))
 			apdu = append(append(apdu, data...), mac...)
 			body = tlv.Append(body, 0x86, apdu...)
