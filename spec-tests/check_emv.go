@@ -49,9 +49,9 @@ var emvChecks = map[string]check{
 	"emv_pin":       {doc: "{pin} is the plain block of a PIN; right is that of the persona, wrong another, else its digits", args: 1, sets: []string{"pin"}, needs: []string{AbilityProfile}, run: emvPIN},
 	"emv_pin_rsa":   {doc: "{pin} is an enciphered PIN (right, wrong or digits) with the challenge in the data; HOW is well, header, challenge or block, what is wrong with it", args: 2, sets: []string{"pin"}, needs: []string{AbilityProfile}, run: emvPINRSA},
 	"emv_arpc":      {doc: "{arpc} is issuer authentication data, right or wrong, with the card status update CSU if the card has method 2; {cdol2} has it too", args: 2, sets: append([]string{"arpc"}, emvVars...), needs: []string{AbilityProfile}, run: emvARPC},
-	"emv_mac":       {doc: "{mac} is the MAC of the next script command with HEADER and DATA (- for none)", args: 2, sets: []string{"mac"}, needs: []string{AbilityProfile}, run: func(d *Dialogue, a []string) error { return d.emvMAC(a, true) }},
+	"emv_mac":       {doc: "{mac} is the MAC of the next script command with HEADER and DATA (- for none), {script} the command", args: 2, sets: []string{"mac", "script"}, needs: []string{AbilityProfile}, run: func(d *Dialogue, a []string) error { return d.emvMAC(a, true) }},
 	"emv_mac_wrong": {doc: "{mac} is a wrong MAC of the next script command with HEADER and DATA", args: 2, sets: []string{"mac"}, needs: []string{AbilityProfile}, run: func(d *Dialogue, a []string) error { return d.emvMAC(a, false) }},
-	"emv_encipher":  {doc: "{enciphered} is the block of a PIN (digits, or 16 hexadecimal digits) enciphered for a script", args: 1, sets: []string{"enciphered"}, needs: []string{AbilityProfile}, run: emvEncipher},
+	"emv_encipher":  {doc: "{enciphered} is the block of a PIN (digits, or 16 hexadecimal digits) enciphered for a script, with the current PIN mixed in or alone", args: 2, sets: []string{"enciphered"}, needs: []string{AbilityProfile}, run: emvEncipher},
 
 	"emv_random": {doc: "two answers to the command COMMAND differ", args: 1, run: emvRandom},
 }
@@ -752,8 +752,8 @@ func (d *Dialogue) emvMAC(a []string, right bool) error {
 	if len(header) != 4 {
 		return fmt.Errorf("a header of %d bytes", len(header))
 	}
-	c := s.app.Version.Cipher
-	mac, next := cryptogram.ScriptMAC(c, cryptogram.ScriptKey(c, keys.SMI, s.base), s.chain, s.atc, [4]byte(header), data, 8)
+	v := s.app.Version
+	mac, next := v.ScriptMAC(v.ScriptKey(keys.SMI, s.atc, s.base), s.chain, s.atc, [4]byte(header), data, 8)
 	mac = bytes.Clone(mac)
 	if right {
 		s.chain = next
@@ -761,6 +761,7 @@ func (d *Dialogue) emvMAC(a []string, right bool) error {
 		mac[7] ^= 1
 	}
 	d.vars["mac"] = upper(mac)
+	d.vars["script"] = upper(slices.Concat(header, []byte{byte(len(data) + len(mac))}, data, mac))
 	return nil
 }
 
@@ -777,8 +778,12 @@ func emvEncipher(d *Dialogue, a []string) error {
 	if b := unhex(a[0]); len(b) == 8 {
 		block, err = [8]byte(b), nil
 	}
-	c := s.app.Version.Cipher
-	d.vars["enciphered"] = upper(cryptogram.Encipher(c, cryptogram.ScriptKey(c, keys.SMC, s.base), block[:]))
+	current := ""
+	if a[1] == "current" {
+		current = s.app.PIN
+	}
+	v := s.app.Version
+	d.vars["enciphered"] = upper(v.EncipherPIN(keys.AC, v.ScriptKey(keys.SMC, s.atc, s.base), block, current))
 	return err
 }
 
