@@ -53,6 +53,7 @@ var emvChecks = map[string]check{
 	"emv_mac_wrong": {doc: "{mac} is a wrong MAC of the next script command with HEADER and DATA", args: 2, sets: []string{"mac"}, needs: []string{AbilityProfile}, run: func(d *Dialogue, a []string) error { return d.emvMAC(a, false) }},
 	"emv_encipher":  {doc: "{enciphered} is the block of a PIN (digits, or 16 hexadecimal digits) enciphered for a script, with the current PIN mixed in or alone", args: 2, sets: []string{"enciphered"}, needs: []string{AbilityProfile}, run: emvEncipher},
 
+	"emv_signed": {doc: "the last combined signature holds DATA behind the hash", args: 1, needs: []string{AbilityProfile}, run: emvSigned},
 	"emv_random": {doc: "two answers to the command COMMAND differ", args: 1, run: emvRandom},
 }
 
@@ -74,6 +75,7 @@ type emvState struct {
 	ac          [8]byte // the last cryptogram
 	iad         []byte
 	combined    bool
+	more        []byte  // what else was signed with it
 	base, chain [8]byte // of the script: the first cryptogram, the last MAC
 }
 
@@ -502,6 +504,7 @@ func (d *Dialogue) emvCombined(v, signed []byte) ([]byte, error) {
 	if c.Hash != oda.Hash(hashed) {
 		return nil, errors.New("EMV Book 2 6.6.2 step 12: the transaction data hash code differs")
 	}
+	s.more = c.More
 	return c.AC[:], nil
 }
 
@@ -542,6 +545,18 @@ func emvCDA(d *Dialogue, a []string) error {
 	s, err := d.emvNow()
 	if err == nil && s.combined != (a[0] == "with") {
 		err = fmt.Errorf("it came %s one", map[bool]string{true: "with", false: "without"}[s.combined])
+	}
+	return err
+}
+
+func emvSigned(d *Dialogue, a []string) error {
+	s, err := d.emvNow()
+	if err != nil {
+		return err
+	}
+	p, err := parsePattern(a[0])
+	if err == nil {
+		err = p.match(s.more, d.vars)
 	}
 	return err
 }

@@ -193,5 +193,9 @@ func (c *Card) combine(cid byte, iad []byte) ([]byte, error) {
 	b = tlv.Append(b, tagIAD, iad...)
 	number := make([]byte, dynamicNumber)
 	sdk.Random(number)
-	return oda.SignCombined(c.rsa, a.icc, number, cid, t.ac, oda.Hash(b), c.terminal(tagUN))
+	var more []byte
+	if t.relays > 0 { // Book C-2: what was exchanged for relay resistance is signed too (recalled, unverified)
+		more = t.relay[:]
+	}
+	return oda.SignCombined(c.rsa, a.icc, number, cid, t.ac, oda.Hash(b), c.terminal(tagUN), more...)
 }
