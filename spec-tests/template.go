@@ -101,6 +101,9 @@ func (t template) text(vars map[string]string) (string, error) {
 		switch p.form {
 		case "":
 		case "lv", "len":
+			if len(v)/2 > 255 {
+				return "", fmt.Errorf("{%s} has %d bytes, its length takes one byte", p.name, len(v)/2)
+			}
 			n := fmt.Sprintf("%02X", len(v)/2)
 			if p.form == "len" {
 				v = ""
