@@ -237,6 +237,16 @@ func INSName(cla, ins byte) string {
 			return "FETCH"
 		case 0x14:
 			return "TERMINAL RESPONSE"
+		case 0x16:
+			return "CARD BLOCK" // this and the like: EMV Book 3 table 10
+		case 0x18:
+			return "APPLICATION UNBLOCK"
+		case 0x1E:
+			return "APPLICATION BLOCK"
+		case 0x24:
+			return "PIN CHANGE/UNBLOCK"
+		case 0x2A:
+			return "COMPUTE CRYPTOGRAPHIC CHECKSUM"
 		case 0x50:
 			return "INITIALIZE UPDATE"
 		case 0x76:
@@ -271,6 +281,8 @@ func INSName(cla, ins byte) string {
 			return "INSTALL"
 		case 0xE8:
 			return "LOAD"
+		case 0xEA:
+			return "EXCHANGE RELAY RESISTANCE DATA"
 		case 0xF0:
 			return "SET STATUS"
 		case 0xF2:

@@ -181,6 +181,9 @@ func (r *run) stripe(ctx context.Context) error {
 	})
 	if err == nil {
 		r.res.CID, r.res.Outcome = arqc, OnlineRequest
+		if a := r.data[0x9F36]; len(a) == 2 {
+			r.res.ATC = uint16(a[0])<<8 | uint16(a[1])
+		}
 	}
 	return err
 }
