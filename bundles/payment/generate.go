@@ -90,7 +90,7 @@ func (c *Card) conclude(asked byte) (cid byte) {
 		c.issuerAuthentication(data)
 	}
 	s.set(onlineOpen, false)
-	if unable {
+	if unable && t.issuer != wrong { // who was online and got a wrong answer was not unable
 		if asked == cidTC && c.risk(true) == approve {
 			c.countOffline(number(c.terminal(tagAmount)))
 			cid = cidTC
