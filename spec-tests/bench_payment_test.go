@@ -27,18 +27,26 @@ import (
 // plain PIN, online, over the mem: link: selection, records, verification of
 // certificates and both signatures by the terminal, the issuer's work. RSA of the card is
 // the platform's work, or the bundle's in WebAssembly; native is the same card as Go
-// code, without platform and link.
+// code, without platform and link. With an enciphered PIN the card has a third operation
+// with its private key.
 func BenchmarkEMV(b *testing.B) {
 	spb, err := bundles.Open("payment")
 	require.NoError(b, err)
 	pkg, err := loader.Parse(spb)
 	require.NoError(b, err)
 	ctx := context.Background()
-	for _, who := range []string{"platform", "bundle", "native"} {
-		yaml := []byte(strings.Replace(string(pkg.DefaultPersona), "seed: ", "cryptography: "+strings.Replace(who, "native", "platform", 1)+"\nseed: ", 1))
+	for _, name := range []string{"platform", "bundle", "native", "platform, enciphered PIN", "bundle, enciphered PIN"} {
+		who, _, enciphered := strings.Cut(name, ",")
+		text := strings.Replace(string(pkg.DefaultPersona), "seed: ", "cryptography: "+strings.Replace(who, "native", "platform", 1)+"\nseed: ", 1)
+		if !enciphered {
+			plain := strings.Replace(text, "4403 4103 4203", "4103 4203", 1)
+			require.NotEqual(b, text, plain)
+			text = plain
+		}
+		yaml := []byte(text)
 		p, err := profile.FromYAML(yaml, "persona", pkg.Schema)
 		require.NoError(b, err)
-		b.Run(who, func(b *testing.B) {
+		b.Run(name, func(b *testing.B) {
 			var card terminal.Card
 			if who == "native" {
 				c := sdktest.New(b, func() sdk.App { return payment.New() })
