@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/vpp"
 	"github.com/sspemu/sspemu/primary/vm"
 )
@@ -307,6 +308,42 @@ func TestErrors(t *testing.T) {
 		say("L", "")
 		require.LessOrEqual(t, s.logged, vm.DefaultLog+100)
 		require.Contains(t, s.lines[len(s.lines)-1], "log quota of this call")
+	})
+}
+
+// TestCryptography: RSA is a service of the platform, with bounds.
+func TestCryptography(t *testing.T) {
+	engines(t, func(t *testing.T, e *vm.Engine) {
+		var s seen
+		i := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, s.env())
+		ask := func(in string) ([]byte, error) {
+			out, err := i.Message(vm.GateAPDU, 0, 0, []byte(in))
+			return bytes.Clone(out), err
+		}
+		out, err := ask("^\x05\x03\x0D") // 5^3 mod 13
+		require.NoError(t, err)
+		require.Equal(t, []byte{125 % 13}, out)
+		for _, in := range []string{"^\x05\x03\x0E", "^\x0D\x03\x0D", "^\x05\x03\x01", "3", "4", "5", "6", "7", "y\x01\xFFseed", "y\x04\x00seed"} {
+			_, err = ask(in)
+			require.ErrorIs(t, err, vpp.EIllegalParameter, "%q", in)
+		}
+		p, q, err := rsakey.Generate([]byte("seed"), 512, 3)
+		require.NoError(t, err)
+		out, err = ask("y\x02\x00seed")
+		require.NoError(t, err)
+		require.Equal(t, append(p, q...), out, "the same key as outside")
+		first, err := ask("y\x02\x00")
+		require.NoError(t, err)
+		second, err := ask("y\x02\x00")
+		require.NoError(t, err)
+		require.NotEqual(t, first, second, "random bytes are the seed")
+		for _, in := range []string{"1", "2", "8"} {
+			j := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, new(seen).env())
+			_, err := j.Message(vm.GateAPDU, 0, 0, []byte(in))
+			var f *vm.Fault
+			require.ErrorAs(t, err, &f)
+			require.Equal(t, vm.BadPointer, f.Kind)
+		}
 	})
 }
 

@@ -84,6 +84,20 @@ SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 l
         out[0] = n >> 8, out[1] = n;
         return 2;
     }
+    case '^': /* base, exponent, modulus: one byte each; the result may lie over the base */
+        if (vre_mod_exp(in + 1, in + 1, 1, in + 2, 1, in + 3, 1)) return -MK_ERROR_ILLEGAL_PARAMETER;
+        out[0] = in[1];
+        return 1;
+    case '1': return vre_mod_exp((void *)0x7FFFFF00, in, 1, in, 1, in, 1);
+    case '2': return vre_mod_exp(out, in, 1, in, 1, in, 0x7FFFFFFF);
+    case '3': return vre_mod_exp(out, in, 1, in, 1, in + 1, 600); /* a modulus of more than 4096 bits */
+    case 'y': /* bits (2), seed; both primes */
+        return vre_rsa_generate(in + 3, len - 3, in[1] << 8 | in[2], 3, out, 64) ? -MK_ERROR_ILLEGAL_PARAMETER : 64;
+    case '4': return vre_rsa_generate(0, 0, 0x7FFFFFFF, 3, out, 64);
+    case '5': return vre_rsa_generate(0, 0, -1, 3, out, 64);
+    case '6': return vre_rsa_generate(0, 0, 512, 4, out, 64);
+    case '7': return vre_rsa_generate(in, 300, 512, 3, out, 64);
+    case '8': return vre_rsa_generate(in, 1, 512, 3, (void *)0x7FFFFF00, 64);
     case 'L': for (i32 i = 0; i < 1000; i++) ssp_log(LOG_INFO, "0123456789", 10); return 0;
     }
     return -MK_ERROR_ILLEGAL_PARAMETER;
