@@ -134,7 +134,7 @@ func (counting) Read(p []byte) (int, error) {
 
 // guest does with a WebAssembly module what sdktest.Card does with Go code.
 type guest struct {
-	t      *testing.T
+	t      testing.TB
 	module *vm.Module
 	run    *vm.Instance
 	nvm    memory
@@ -144,7 +144,7 @@ type guest struct {
 	events []sdktest.Event
 }
 
-func newGuest(t *testing.T, m *vm.Module, persona []byte) *guest {
+func newGuest(t testing.TB, m *vm.Module, persona []byte) *guest {
 	g := &guest{t: t, module: m}
 	g.instantiate()
 	require.NoError(t, g.run.Personalise(persona))

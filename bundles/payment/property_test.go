@@ -724,3 +724,36 @@ func TestTearing(t *testing.T) {
 	require.Greater(t, cuts, 100)
 	t.Logf("%d power cuts", cuts)
 }
+
+// FuzzAPDU sends any commands in any order: [length, command]... What must hold of the
+// card holds; spec-tests fuzzes the same through WebAssembly.
+func FuzzAPDU(f *testing.F) {
+	x := newTerminal(f, 1)
+	for _, flow := range []string{
+		"00A404000E315041592E5359532E444446303100 00B2010C00 00B2040C00 00A404000E325041592E5359532E444446303100 00A4040005F05353504500 00A4040205F05353504500",
+		"00A4040007F053535045010100 80A800000683040276097800 00B2011400 80CA9F3600 0084000000 0020008008241234FFFFFFFFFF 00880000041122334400",
+		"00A4040007F053535045010100 80A800000683040276097800 80AE90002B000000001000000000000000027600000000000978261123001122334422" + "1F0000000000000000000000" + "00",
+		"00A4040007F053535046010100 80A8000002830000 80AE00001D000000001000000000000000027600000000000978261123001122334400 8424000008000000000000000000",
+		"00A404000E325041592E5359532E444446303100 00A4040007F053535045010100 80A800001283102600000000000000100002761122334400 80EA0000041122334400 802A8E80040000004200",
+	} {
+		var in []byte
+		for _, c := range strings.Fields(flow) {
+			b, err := hex.DecodeString(c)
+			require.NoError(f, err)
+			in = append(append(in, byte(len(b))), b...)
+		}
+		f.Add(in)
+	}
+	f.Fuzz(func(t *testing.T, in []byte) {
+		x.t = t
+		x.another()
+		x.trace = nil
+		for n := 0; len(in) > 0 && n < 50; n++ {
+			size := min(int(in[0]), len(in)-1)
+			if c := in[1 : 1+size]; size > 0 {
+				x.send(c, -1)
+			}
+			in = in[1+size:]
+		}
+	})
+}
