@@ -35,14 +35,14 @@ type emulator struct {
 }
 
 // start runs everything until the test ends; nil where pcscd is not installed.
-// parameters are those of the link, such as ?protocol=t0.
-func start(t *testing.T, parameters string) *emulator {
+// parameters are those of the link, such as ?protocol=t0; args more of sspemu serve.
+func start(t *testing.T, parameters string, args ...string) *emulator {
 	d := pcscdtest.Start(t)
 	if d == nil {
 		return nil
 	}
 	e := &emulator{t, sspemu(t), pcscdtest.FreeAddr(t)}
-	cmd := exec.Command(e.binary, "serve", "--state", t.TempDir(), "--link", d.URL+parameters, "--api", e.api, "--seed", "1")
+	cmd := exec.Command(e.binary, append([]string{"serve", "--state", t.TempDir(), "--link", d.URL + parameters, "--api", e.api, "--seed", "1"}, args...)...)
 	cmd.Stderr = os.Stderr
 	ready(t, cmd)
 	t.Cleanup(func() { stop(t, cmd) })
@@ -107,6 +107,21 @@ func TestConform(t *testing.T) {
 	}
 	out := e.run(t, e.binary, "conform", "--link", "pcsc:"+pcscdtest.Reader+" 00 00", "--suite", "ts_102_221", "--suite", "ts_31_102", "--suite", "ts_35")
 	require.Regexp(t, `2\d\d pass, 0 fail`, out)
+}
+
+// TestConformPayment does the same with the payment bundle, whose card answers as on T=0
+// or T=1.
+func TestConformPayment(t *testing.T) {
+	for _, protocol := range []string{"t0", "t1"} {
+		t.Run(protocol, func(t *testing.T) {
+			e := start(t, "?protocol="+protocol, "--active", "payment")
+			if e == nil {
+				return
+			}
+			out := e.run(t, e.binary, "conform", "--link", "pcsc:"+pcscdtest.Reader+" 00 00", "--bundle", "payment")
+			require.Regexp(t, `1\d\d pass, 0 fail`, out)
+		})
+	}
 }
 
 // sspemu is the binary under test.
