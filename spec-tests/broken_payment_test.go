@@ -3,54 +3,57 @@ package spectests
 import (
 	"bytes"
 	"context"
+	"fmt"
+	"math/rand"
 	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/bundles/payment/emv"
+	"github.com/sspemu/sspemu/bundles/payment/issuer"
+	"github.com/sspemu/sspemu/bundles/payment/oda"
+	"github.com/sspemu/sspemu/bundles/payment/profile"
+	"github.com/sspemu/sspemu/bundles/payment/terminal"
+	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/primary/loader"
 )
 
-// paymentFaults are ways to tamper with a payment card. Application 0 is debit, 1
-// credit, 2 domestic. testdata/broken_payment.yaml says which cases each of them must
-// make fail, and only those.
-var paymentFaults = map[string]struct {
-	persona []Change
-	receive func(capdu, rapdu []byte) []byte
-}{
-	"the hash of an issuer certificate is wrong":  {persona: []Change{{"/issuers/1/defect", "hash"}}},
-	"an issuer certificate has expired":           {persona: []Change{{"/issuers/2/expires", "1025"}}},
-	"the hash of an ICC certificate is wrong":     {persona: []Change{{"/applications/1/icc/defect", "hash"}}},
-	"an ICC certificate is of another card":       {persona: []Change{{"/applications/0/icc/defect", "identifier"}}},
-	"the AFL goes beyond the records":             {persona: []Change{{"/applications/2/contact/afl", "08010201 10010300"}}},
-	"the AFL has another record signed":           {persona: []Change{{"/applications/2/contact/afl", "08010202 10010200"}}},
-	"CDOL1 asks for 256 bytes":                    {persona: []Change{{"/applications/2/cdol1", "9F02FF 9F0301"}}},
-	"the signed static data are of other data":    {persona: []Change{{"/applications/2/static_defect", "hash"}}},
-	"the signed static data have a wrong trailer": {persona: []Change{{"/applications/2/static_defect", "trailer"}}},
-	"the ATC is at FFFF":                          {persona: []Change{{"/applications/2/counters/atc", int64(0xFFFF)}}},
-	"an application is blocked":                   {persona: []Change{{"/applications/2/blocked", true}}},
-	"the PIN has one try":                         {persona: []Change{{"/applications/0/pin/tries", int64(1)}}},
-	"wrong MACs are told to be right": {receive: func(c, r []byte) []byte {
+// tampered is one way to tamper with a payment card.
+type tampered struct {
+	Name        string         `yaml:"name"`
+	Application string         `yaml:"application"` // that the terminal takes
+	Persona     map[string]any `yaml:"persona,flow,omitempty"`
+	Terminal    string         `yaml:"terminal"` // what it makes of the card
+	Fails       []string       `yaml:"fails"`    // the cases that fail, and no others
+}
+
+// paymentFaults are those that are not in the persona: a card that answers wrong.
+var paymentFaults = map[string]func(capdu, rapdu []byte) []byte{
+	"wrong MACs are told to be right": func(c, r []byte) []byte {
 		if len(c) > 0 && c[0] == 0x84 && bytes.Equal(r, []byte{0x69, 0x88}) {
 			return []byte{0x90, 0x00}
 		}
 		return r
-	}},
-	"a bit of the application cryptograms is wrong": {receive: func(c, r []byte) []byte {
+	},
+	"a bit of the application cryptograms is wrong": func(c, r []byte) []byte {
 		if i := bytes.Index(r, []byte{0x9F, 0x26, 0x08}); i > 0 && len(c) > 1 && c[1] == 0xAE {
 			r = bytes.Clone(r)
 			r[i+3] ^= 0x80
 		}
 		return r
-	}},
+	},
 }
 
 // TestTamperedCards: each way to tamper with a card makes exactly the cases fail that are
-// about it.
+// about it, and a terminal sees what it can see.
 func TestTamperedCards(t *testing.T) {
-	const file = "testdata/broken_payment.yaml"
+	const file = "testdata/tampered_payment.yaml"
 	spb, err := bundles.Open("payment")
 	require.NoError(t, err)
 	pkg, err := loader.Parse(spb)
@@ -59,26 +62,35 @@ func TestTamperedCards(t *testing.T) {
 	require.NoError(t, err)
 	suites, err = Select(suites, []string{"emv"})
 	require.NoError(t, err)
-	want := map[string][]string{}
-	if b, err := os.ReadFile(file); err == nil {
-		require.NoError(t, yaml.Unmarshal(b, &want))
-	}
-	got := map[string][]string{}
-	for name, f := range paymentFaults {
-		persona, err := changed(pkg.DefaultPersona, f.persona)
-		require.NoError(t, err, name)
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var want []tampered
+	require.NoError(t, yaml.Unmarshal(b, &want))
+	got := slices.Clone(want)
+	for i := range got {
+		c := &got[i]
+		var changes []Change
+		for p, v := range c.Persona {
+			changes = append(changes, Change{p, v})
+		}
+		receive := paymentFaults[c.Name]
+		require.True(t, receive != nil != (changes != nil), c.Name)
+		persona, err := changed(pkg.DefaultPersona, changes)
+		require.NoError(t, err, c.Name)
 		target, stop, err := InProcess{Engine: engine, Package: spb, Persona: persona}.Target(context.Background())
-		require.NoError(t, err, name)
-		target.Terminal = brokenTerminal{Terminal: target.Terminal, receive: f.receive}
+		require.NoError(t, err, c.Name)
+		target.Terminal = brokenTerminal{Terminal: target.Terminal, receive: receive}
 		target.Personalise = nil // those cards would be whole
+		c.Terminal = transact(t, target, c.Application)
 		rep, err := Run(context.Background(), target, suites, nil)
 		require.NoError(t, err)
 		require.NoError(t, stop())
-		require.False(t, rep.OK(), name)
+		require.False(t, rep.OK(), c.Name)
+		c.Fails = nil
 		for _, s := range rep.Suites {
 			for _, r := range s.Results {
 				if r.Outcome == Fail {
-					got[name] = append(got[name], s.Name+"/"+r.Case)
+					c.Fails = append(c.Fails, s.Name+"/"+r.Case)
 				}
 			}
 		}
@@ -86,8 +98,37 @@ func TestTamperedCards(t *testing.T) {
 	if *update {
 		b, err := yaml.Marshal(got)
 		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(file, append([]byte("# Which cases each way to tamper with a card makes fail; go test ./spec-tests -run Tampered -update\n"), b...), 0o644))
+		head := "# Tampered payment cards: changes of the default persona, what a terminal makes of the\n# card, and which cases fail. A name without changes is a fault of broken_payment_test.go.\n# go test ./spec-tests -run Tampered -update\n"
+		require.NoError(t, os.WriteFile(file, append([]byte(head), b...), 0o644))
 		return
 	}
 	require.Equal(t, want, got)
+}
+
+// transact is one transaction with the issuer; it says how it ended.
+func transact(t *testing.T, target *Target, application string) string {
+	p := target.Profile
+	host, err := issuer.New(p, 0)
+	require.NoError(t, err)
+	_, err = target.Terminal.Reset(context.Background(), true)
+	require.NoError(t, err)
+	i := slices.IndexFunc(p.Applications, func(a profile.Application) bool { return a.Name == application })
+	require.GreaterOrEqual(t, i, 0, application)
+	r, err := terminal.Run(context.Background(), target.Terminal, terminal.Config{
+		AID: p.Applications[i].AID, Amount: 1234, Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC), PIN: "1234", Issuer: host,
+		Random: rand.New(rand.NewSource(1)), Currency: [2]byte{0x09, 0x78}, Country: [2]byte{0x02, 0x76},
+		Authority: func(rid [5]byte, index byte) (oda.PublicKey, bool) {
+			for i := range p.Authorities {
+				if a := &p.Authorities[i]; a.RID == rid && a.Index == index {
+					k, err := p.AuthorityKey(rsakey.Generate, a)
+					return k.PublicKey, err == nil
+				}
+			}
+			return oda.PublicKey{}, false
+		},
+	})
+	if err != nil {
+		return err.Error()
+	}
+	return fmt.Sprintf("%s; TVR %X: %s", r.Outcome, r.TVR, strings.Join(emv.Words(0x95, r.TVR[:]), ", "))
 }
