@@ -85,8 +85,9 @@ tools:
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
 	/usr/bin/python3 -c 'import pigpio' 2>/dev/null || missing="$$missing python3-pigpio"; \
 	test -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so || missing="$$missing vsmartcard-vpcd"; \
+	test -e /usr/lib/pcsc/drivers/serial/libccidtwin.so || missing="$$missing libccid"; \
 	if [ -n "$$missing" ]; then \
-	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli)"; exit 1; \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli)"; exit 1; \
 	fi
 
 tools-go:

@@ -1,7 +1,8 @@
-// Package pcscdtest runs the real PC/SC daemon with Debian's virtual reader for
-// tests.
+// Package pcscdtest runs the real PC/SC daemon with Debian's virtual reader, or its
+// driver for serial CCID readers, for tests.
 //
-//	test ── Start ──> pcscd -f (foreground) ── libifdvpcd.so ── TCP ── the card under test
+//	test ── Start ──────> pcscd -f (foreground) ── libifdvpcd.so ── TCP ── the card under test
+//	     ── StartSerial ─────────────────────────── libccidtwin.so ─ tty ── the reader under test
 package pcscdtest
 
 import (
@@ -20,8 +21,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// driver is the reader driver of Debian's package vsmartcard-vpcd.
-const driver = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
+// Reader drivers of Debian's packages vsmartcard-vpcd and libccid.
+const (
+	driver       = "/usr/lib/pcsc/drivers/serial/libifdvpcd.so"
+	serialDriver = "/usr/lib/pcsc/drivers/serial/libccidtwin.so"
+)
 
 // lockFile keeps tests of several packages, which go test runs at once, from
 // starting pcscd beside each other: its socket has one place only.
@@ -30,9 +34,9 @@ const lockFile = "/tmp/pcscd.lock"
 // Reader is the name of the reader; it has two slots, "00 00" and "00 01".
 const Reader = "Test PCD"
 
-// Daemon is a pcscd of the test's own with a virtual reader.
+// Daemon is a pcscd of the test's own with one reader.
 type Daemon struct {
-	URL  string // of the card's end of the first slot; the second has the next port
+	URL  string // of the card's end of the first slot of a virtual reader; the second has the next port
 	conf string
 	cmd  *exec.Cmd
 	log  bytes.Buffer
@@ -42,26 +46,52 @@ type Daemon struct {
 // is not installed, which CI does not put up with.
 func Start(t testing.TB) *Daemon {
 	t.Helper()
+	if !installed(t, driver) {
+		return nil
+	}
+	addr := FreeAddr(t)
+	_, port, err := net.SplitHostPort(addr)
+	require.NoError(t, err)
+	d := start(t, "DEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n", port, driver, port)
+	d.URL = "vpcd://" + addr
+	return d
+}
+
+// StartSerial is Start with a CCID reader at a serial device, which has to be there
+// already. The Daemon has no URL.
+func StartSerial(t testing.TB, device string) *Daemon {
+	t.Helper()
+	if !installed(t, serialDriver) {
+		return nil
+	}
+	return start(t, "DEVICENAME %s\nLIBPATH %s\nCHANNELID 1\n", device, serialDriver)
+}
+
+// installed tells whether pcscd and a driver are there.
+func installed(t testing.TB, driver string) bool {
+	t.Helper()
 	_, err := exec.LookPath("pcscd")
 	if err == nil {
 		_, err = os.Stat(driver)
 	}
 	if err != nil {
-		require.Empty(t, os.Getenv("CI"), "%v (apt-get install pcscd vsmartcard-vpcd)", err)
-		t.Logf("not run: %v (apt-get install pcscd vsmartcard-vpcd)", err)
-		return nil
+		require.Empty(t, os.Getenv("CI"), "%v (apt-get install pcscd vsmartcard-vpcd libccid)", err)
+		t.Logf("not run: %v (apt-get install pcscd vsmartcard-vpcd libccid)", err)
 	}
+	return err == nil
+}
+
+// start runs pcscd with one reader.
+func start(t testing.TB, reader string, a ...any) *Daemon {
+	t.Helper()
 	lock, err := os.OpenFile(lockFile, os.O_CREATE|os.O_RDWR, 0o666)
 	require.NoError(t, err)
 	t.Cleanup(func() { lock.Close() })
 	require.NoError(t, syscall.Flock(int(lock.Fd()), syscall.LOCK_EX))
 
-	addr := FreeAddr(t)
-	_, port, err := net.SplitHostPort(addr)
-	require.NoError(t, err)
-	d := &Daemon{URL: "vpcd://" + addr, conf: t.TempDir()}
-	require.NoError(t, os.WriteFile(filepath.Join(d.conf, "vpcd"), fmt.Appendf(nil,
-		"FRIENDLYNAME %q\nDEVICENAME /dev/null:%s\nLIBPATH %s\nCHANNELID %s\n", Reader, port, driver, port), 0o644))
+	d := &Daemon{conf: t.TempDir()}
+	conf := fmt.Appendf(nil, "FRIENDLYNAME %q\n", Reader)
+	require.NoError(t, os.WriteFile(filepath.Join(d.conf, "reader"), fmt.Appendf(conf, reader, a...), 0o644))
 	t.Cleanup(func() {
 		d.Stop(t)
 		if t.Failed() {

@@ -6,6 +6,7 @@
 //	terminal (ours) ── vpcd:// controller ─────────TCP── any vpcd card
 //	terminal (ours) ── pcsc: ──UNIX socket── pcscd ── any reader and card
 //	either end ── serial: tcp: ──characters── the other end
+//	PC/SC client ── pcscd ── serial CCID driver ──PTY── ccid: reader ──characters── card (ours)
 //
 //	atr.go    the Answer-to-Reset: build, parse, explain
 //	vpcd.go   both ends of the virtual reader's protocol
@@ -15,6 +16,7 @@
 //	serialterminal.go    the terminal's end     parameters.go  waiting times, rates
 //	serialcard.go        the card's end         pps.go         negotiation
 //	t0.go                T=0 without I/O        (T=1 is transport/t1)
+//	ccid.go              a reader for pcscd's serial driver, with the card in it
 //	line.go              what carries characters and signals: stream.go, tty_linux.go
 //
 // A serial device with modem lines has the reset on RTS or DTR and 8E2 or 8E1, as a
@@ -41,6 +43,7 @@ import "github.com/sspemu/sspemu/transport"
 //	serial:DEVICE                      a serial device or pseudo-terminal, such as /dev/ttyUSB0
 //	serial:pty[:LINK]                  target only: a new pseudo-terminal, LINK a symbolic link to it
 //	tcp://HOST:PORT                    the same characters; the controller listens, the target connects
+//	ccid:[LINK][?protocol=t0]          target only: a serial CCID reader on a new pseudo-terminal
 //
 // serial: and tcp: take
 //
@@ -59,4 +62,5 @@ var Schemes = transport.Schemes{
 	"pcsc":   openPCSC,
 	"serial": openSerial,
 	"tcp":    openTCP,
+	"ccid":   openCCID,
 }
