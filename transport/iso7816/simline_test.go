@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"math"
 	"math/bits"
 	"math/rand/v2"
 	"testing"
@@ -340,5 +341,45 @@ func TestNoisyLine(t *testing.T) {
 		}
 		t.Logf("T=%d, BER %g: %d exchanges went, %d failed; %d characters, %d repeated, %d with wrong parity, %d wrong with right parity", protocol, ber, done, failed, w.chars, w.repeated, w.bad, w.residual)
 		require.Greater(t, done, 190)
+	}
+}
+
+// TestParityResidual: parity and repetition cannot promise T=0 anything: an even number of
+// wrong bits among the nine of a character passes. What is delivered wrong, beside what
+// that predicts for a line with independent wrong bits: even(2..8) of the characters that
+// are accepted, even(0..8) of those that are sent.
+func TestParityResidual(t *testing.T) {
+	for _, ber := range []float64{5e-4, 1e-3} {
+		w := newSimWire(11)
+		l, _, _ := simBench(t, w, simBoth, serialOptions{})
+		require.NoError(t, l.Send(transport.PowerOn, nil))
+		r := rand.New(rand.NewPCG(2, 2))
+		for range 4000 {
+			w.ber = ber
+			p := []byte{0, 0xEC, 0, 0, 250}
+			for range p[4] {
+				p = append(p, byte(r.Uint32()))
+			}
+			if l.Send(transport.Block, p) != nil { // an error that parity missed was a procedure byte
+				w.ber = 0
+				for try := 0; l.Send(transport.PowerOn, nil) != nil; try++ { // what was under way comes first
+					require.Less(t, try, 5)
+				}
+			}
+		}
+		even := func(from int) (p float64) { // of nine bits, from wrong ones on
+			for k := from; k < 9; k += 2 {
+				choose := 1.0
+				for i := range k {
+					choose *= float64(9-i) / float64(i+1)
+				}
+				p += choose * math.Pow(ber, float64(k)) * math.Pow(1-ber, float64(9-k))
+			}
+			return p
+		}
+		delivered := float64(w.chars - w.repeated)
+		want := delivered * even(2) / even(0)
+		t.Logf("T=0, BER %g: %.0f characters delivered, %d wrong with right parity, rate %.2g; theory %.1f, rate %.2g", ber, delivered, w.residual, float64(w.residual)/delivered, want, even(2)/even(0))
+		require.InDelta(t, want, w.residual, 5*math.Sqrt(want)+1)
 	}
 }
