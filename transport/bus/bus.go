@@ -100,7 +100,8 @@ type Target interface {
 	Written(p []byte)
 	// Pending is what the controller may read, from the next byte on; it is sampled
 	// when an access begins. When there is none, an I2C bus that can does not
-	// acknowledge the address, and others give IdleByte.
+	// acknowledge the address, and others give IdleByte. It is valid until the next
+	// call.
 	Pending() []byte
 	// Taken tells that the controller read the first n bytes of Pending.
 	Taken(n int)
