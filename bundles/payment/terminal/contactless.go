@@ -132,14 +132,7 @@ func (r *run) kernel2(ctx context.Context) error {
 	if err := r.risk(ctx); err != nil {
 		return err
 	}
-	ask := byte(tc)
-	switch {
-	case r.matches(r.code(0x9F0E, 0)):
-		ask = aac
-	case r.ForceOnline, r.matches(r.code(0x9F0F, 0xFF)):
-		ask = arqc
-	}
-	if err := r.generate(ctx, ask, false); err != nil {
+	if err := r.generate(ctx, r.action(), false); err != nil {
 		return err
 	}
 	return r.concludeContactless(ctx, r.cdol1)

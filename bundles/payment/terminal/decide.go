@@ -86,16 +86,21 @@ func (r *run) matches(code []byte) bool {
 	return false
 }
 
+// action is what the terminal asks for (Book 3 10.7): by the issuer's action codes.
+func (r *run) action() byte {
+	switch {
+	case r.matches(r.code(0x9F0E, 0)):
+		return aac
+	case r.ForceOnline, r.matches(r.code(0x9F0F, 0xFF)):
+		return arqc
+	}
+	return tc
+}
+
 // decide is terminal action analysis (Book 3 10.7), the first GENERATE AC and what
 // follows from it.
 func (r *run) decide(ctx context.Context) error {
-	ask := byte(tc)
-	switch {
-	case r.matches(r.code(0x9F0E, 0)):
-		ask = aac
-	case r.ForceOnline, r.matches(r.code(0x9F0F, 0xFF)):
-		ask = arqc
-	}
+	ask := r.action()
 	r.note("Terminal action analysis", append([]string{"asks for " + emv.CryptogramName(ask)}, emv.Words(0x95, r.tvr[:])...)...)
 	if err := r.generate(ctx, ask, false); err != nil {
 		return err
