@@ -96,8 +96,7 @@ func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 		return apdu.WrongData
 	}
 	a.state.tries--
-	if err := a.commit(); err != nil {
-		a.state.tries++
+	if a.commit() != nil {
 		return apdu.MemoryProblem
 	}
 	want, _ := sdk.NVM.Get(a.key("pin"))
@@ -108,11 +107,11 @@ func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 		}
 		return apdu.Counter | sdk.SW(a.state.tries)
 	}
-	t.verify = passed
 	a.state.tries = a.PINTries
 	if a.save() != nil {
 		return apdu.MemoryProblem
 	}
+	t.verify = passed
 	return apdu.OK
 }
 

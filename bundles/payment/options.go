@@ -27,8 +27,7 @@ func (c *Card) getOptions(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 		return apdu.ConditionsNotSatisfied
 	}
 	a.state.atc++
-	if err := a.commit(); err != nil {
-		a.state.atc--
+	if a.commit() != nil {
 		return apdu.MemoryProblem
 	}
 	t.options = append(t.options[:0], options...)

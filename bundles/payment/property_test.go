@@ -30,7 +30,9 @@ type medium struct {
 	stored, open map[string][]byte // open: nil is no transaction, a nil value is deleted
 	cut          int               // writes and commits until the power goes; below 0: it stays
 	dead         bool
-	events       int // writes and commits so far
+	full         int  // writes until the memory is full; below 0: it never is
+	refused      bool // a write was refused
+	events       int  // writes and commits so far
 	random       *rand.Rand
 }
 
@@ -84,6 +86,10 @@ func (m *medium) NVMGet(key string, off int, buf []byte) int32 {
 }
 
 func (m *medium) NVMPut(key string, val []byte) int32 {
+	if m.full--; m.full == -1 {
+		m.full, m.refused = 0, true
+		return -int32(sdk.ErrNoSpace)
+	}
 	m.set(key, append([]byte{}, val...))
 	return 0
 }
@@ -160,7 +166,7 @@ func newTerminal(t testing.TB, seed int64) *terminal {
 	require.NoError(t, err)
 	doc, err := persona.Convert(yaml, "persona.yaml", schema)
 	require.NoError(t, err)
-	x := &terminal{t: t, m: &medium{stored: map[string][]byte{}, cut: -1, random: rand.New(rand.NewSource(seed))}, r: rand.New(rand.NewSource(seed)), saw: map[string]int{}}
+	x := &terminal{t: t, m: &medium{stored: map[string][]byte{}, cut: -1, full: -1, random: rand.New(rand.NewSource(seed))}, r: rand.New(rand.NewSource(seed)), saw: map[string]int{}}
 	require.NoError(t, sdk.NewBundle(New(), x.m).Personalise(doc))
 	x.m.Commit()
 	x.new = x.m.stored
@@ -199,6 +205,9 @@ func (x *terminal) hard(ok bool, format string, a ...any) {
 	}
 }
 
+// noSpace and more as a cut: the memory is full from that write on.
+const noSpace = 1000
+
 // send sends a command, with a power cut before the n-th write or commit if n is not
 // below 0, and looks whether all that must hold does. The answer is nil when the power
 // went.
@@ -213,7 +222,10 @@ func (x *terminal) send(cmd []byte, cut int) []byte {
 		app, side = a.index, x.card.now.side
 	}
 	second := x.card.now.state == online
-	x.m.cut, x.m.events = cut, 0
+	x.m.cut, x.m.events, x.m.full, x.m.refused = cut, 0, -1, false
+	if cut >= noSpace {
+		x.m.cut, x.m.full = -1, cut-noSpace
+	}
 	answer, err := x.b.Message(sdk.GateAPDU, 0, 0x10, cmd)
 	require.NoError(x.t, err)
 	answer = bytes.Clone(answer)
@@ -224,15 +236,22 @@ func (x *terminal) send(cmd []byte, cut int) []byte {
 		answer = nil
 	}
 	x.trace = append(x.trace, line)
-	x.m.cut = -1
+	x.m.cut, x.m.full = -1, -1
 	x.kept(was)
 	if x.m.dead {
 		x.power()
 		return nil
 	}
 	sw := int(answer[len(answer)-2])<<8 | int(answer[len(answer)-1])
+	for i := range x.card.apps {
+		x.hard(x.card.apps[i].state == x.state(i), "application %d: %+v is not what is stored, %+v", i, x.card.apps[i].state, x.state(i))
+	}
+	if x.m.refused {
+		x.saw["refused"]++
+		x.hard(sw == 0x6581, "the memory was full, and the answer is %04X", sw)
+	}
 	x.saw[fmt.Sprintf("%02X %04X", cmd[min(1, len(cmd)-1)], sw)]++
-	if sw >= 0x6400 && sw < 0x9000 && (len(cmd) < 2 || cmd[0] != 0x84) {
+	if sw >= 0x6400 && sw < 0x9000 && (len(cmd) < 2 || cmd[0] != 0x84) && !x.m.refused {
 		x.hard(maps.EqualFunc(before, x.m.stored, bytes.Equal), "a command that was refused changed what is stored")
 	}
 	if sw == 0x9000 && app >= 0 && len(cmd) > 1 {
@@ -530,7 +549,7 @@ func (x *terminal) step() {
 	c := x.next()
 	cut := -1
 	if x.r.Intn(10) == 0 {
-		cut = x.r.Intn(6)
+		cut = x.r.Intn(6) + x.r.Intn(2)*noSpace
 	}
 	before, now := x.m.stored, x.card.now
 	app := now.app
@@ -581,7 +600,7 @@ func TestProperties(t *testing.T) {
 	}
 	for _, k := range []string{
 		"cryptogram 00, second false", "cryptogram 40, second false", "cryptogram 80, second false", "cryptogram 00, second true", "cryptogram 40, second true",
-		"20 9000", "20 63C0", "20 6983", "82 9000", "82 6300", "24 9000", "1E 9000", "18 9000", "DC 9000", "A4 6283", "2A 9000", "EA 9000", "forged", "wrong ARPC",
+		"20 9000", "20 63C0", "20 6983", "82 9000", "82 6300", "24 9000", "1E 9000", "18 9000", "DC 9000", "A4 6283", "2A 9000", "EA 9000", "forged", "wrong ARPC", "refused",
 	} {
 		require.NotZero(t, saw[k], "%s never happened: %v", k, saw)
 	}

@@ -44,6 +44,8 @@ func (c *Card) scripted(sw sdk.SW) sdk.SW {
 		t.app.state.set(scriptWrong, true)
 	}
 	if t.app.save() != nil {
+		card, _ := sdk.NVM.Get(keyCard)
+		c.blocked = len(card) == 1 && card[0] != 0
 		return apdu.MemoryProblem
 	}
 	return sw

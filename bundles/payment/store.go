@@ -89,10 +89,15 @@ func (s *state) parse(b *[stateSize]byte) {
 	}
 }
 
-// save writes the state; it is stored with the answer of the command.
+// save writes the state; it is stored with the answer of the command. When it cannot be
+// written, nothing of the command is, and the state is what it was.
 func (a *application) save() error {
 	b := a.state.bytes()
-	return sdk.NVM.Put(a.key("state"), b[:])
+	err := sdk.NVM.Put(a.key("state"), b[:])
+	if err != nil {
+		a.restore()
+	}
+	return err
 }
 
 // commit stores the state now.
@@ -100,7 +105,20 @@ func (a *application) commit() error {
 	if err := a.save(); err != nil {
 		return err
 	}
-	return sdk.NVM.Commit()
+	err := sdk.NVM.Commit()
+	if err != nil {
+		a.restore()
+	}
+	return err
+}
+
+// restore undoes what the command wrote.
+func (a *application) restore() {
+	sdk.NVM.Rollback()
+	var b [stateSize]byte
+	if n, err := sdk.NVM.Read(a.key("state"), 0, b[:]); err == nil && n == stateSize {
+		a.state.parse(&b)
+	}
 }
 
 // load reads the card from NVM.
