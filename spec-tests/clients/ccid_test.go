@@ -18,7 +18,6 @@ import (
 // the PPS by itself, finds the emulator in its reader.
 //
 //	opensc-tool, scriptor ── pcscd ── libccidtwin.so ── pseudo-terminal ── bin/sspemu serve --link ccid:
-//
 func TestSerialCCID(t *testing.T) {
 	for _, c := range []struct{ protocol, parameters, sw string }{
 		{"T=1", "", `(?s)< 62 .* 90 00`}, // the whole answer
