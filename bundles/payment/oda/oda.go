@@ -20,14 +20,12 @@ package oda
 
 import (
 	"crypto/sha1"
-	"errors"
-	"math/big"
 
 	"github.com/sspemu/sspemu/internal/rsakey"
 )
 
 // ModExp sets dst to base^exp mod m, big-endian; dst is as long as m.
-type ModExp func(dst, base, exp, m []byte) error
+type ModExp = rsakey.Power
 
 // Soft is a ModExp without the platform.
 func Soft(dst, base, exp, m []byte) error { return rsakey.ModExp(dst, base, exp, m) }
@@ -52,80 +50,16 @@ const (
 	dynamicFixed = 25
 )
 
-// PublicKey is an RSA key, big-endian.
-type PublicKey struct{ Modulus, Exponent []byte }
-
-// Apply is in^e mod n; in is as long as the modulus and below it.
-func (k PublicKey) Apply(m ModExp, in []byte) ([]byte, error) {
-	out := make([]byte, len(k.Modulus))
-	if len(in) != len(k.Modulus) {
-		return nil, errLength
-	}
-	if err := m(out, in, k.Exponent, k.Modulus); err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-// PrivateKey is an RSA key with the parts of the Chinese remainder theorem.
-type PrivateKey struct {
-	PublicKey
-	p, q, dp, dq []byte
-	qInv         *big.Int
-	bp, bq       *big.Int
-}
-
-var (
-	errLength = errors.New("oda: the block is not as long as the modulus")
-	errKey    = errors.New("oda: the primes and the exponent are no RSA key")
+// Keys are those of package rsakey.
+type (
+	PublicKey  = rsakey.PublicKey
+	PrivateKey = rsakey.PrivateKey
 )
 
-// NewPrivateKey is the key of the primes p > q with public exponent e.
-func NewPrivateKey(p, q []byte, e uint32) (*PrivateKey, error) {
-	one := big.NewInt(1)
-	x, y, exp := new(big.Int).SetBytes(p), new(big.Int).SetBytes(q), big.NewInt(int64(e))
-	if x.Cmp(one) <= 0 || y.Cmp(one) <= 0 || x.Cmp(y) <= 0 || x.Bit(0) == 0 || y.Bit(0) == 0 {
-		return nil, errKey
-	}
-	dp := new(big.Int).ModInverse(exp, new(big.Int).Sub(x, one))
-	dq := new(big.Int).ModInverse(exp, new(big.Int).Sub(y, one))
-	qInv := new(big.Int).ModInverse(y, x)
-	if dp == nil || dq == nil || qInv == nil {
-		return nil, errKey
-	}
-	n := new(big.Int).Mul(x, y)
-	return &PrivateKey{
-		PublicKey: PublicKey{n.Bytes(), exp.Bytes()},
-		p:         x.Bytes(), q: y.Bytes(), dp: dp.Bytes(), dq: dq.Bytes(), qInv: qInv, bp: x, bq: y,
-	}, nil
-}
+var errLength = rsakey.ErrLength
 
-// Apply is in^d mod n: two exponentiations of half the length.
-func (k *PrivateKey) Apply(m ModExp, in []byte) ([]byte, error) {
-	if len(in) != len(k.Modulus) {
-		return nil, errLength
-	}
-	c := new(big.Int).SetBytes(in)
-	half := func(prime *big.Int, bytes, d []byte) (*big.Int, error) {
-		out := make([]byte, len(bytes))
-		r := new(big.Int).Mod(c, prime)
-		if err := m(out, r.Bytes(), d, bytes); err != nil {
-			return nil, err
-		}
-		return new(big.Int).SetBytes(out), nil
-	}
-	m1, err := half(k.bp, k.p, k.dp)
-	if err != nil {
-		return nil, err
-	}
-	m2, err := half(k.bq, k.q, k.dq)
-	if err != nil {
-		return nil, err
-	}
-	h := m1.Sub(m1, m2)
-	h.Mul(h, k.qInv).Mod(h, k.bp)
-	return h.Mul(h, k.bq).Add(h, m2).FillBytes(make([]byte, len(k.Modulus))), nil
-}
+// NewPrivateKey is the key of the primes p > q with public exponent e.
+func NewPrivateKey(p, q []byte, e uint32) (*PrivateKey, error) { return rsakey.New(p, q, e) }
 
 // Hash is SHA-1 of the parts (annex B3.1).
 func Hash(parts ...[]byte) (sum [20]byte) {
