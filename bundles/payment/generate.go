@@ -101,8 +101,9 @@ func (c *Card) conclude(asked byte) (cid byte) {
 	must := t.here().AIP[0]&aipIssuerAuth != 0 || c.asks(tagIssuerAuth)
 	switch {
 	case t.issuer == wrong, must && t.issuer == notDone:
-		s.set(issuerAuthWrong, true)
-		return cidAAC | reasonIssuerAuth
+		return cidAAC | reasonIssuerAuth // that it failed was stored when it did
+	case t.issuer == passed && a.ARPC == 2 && !cryptogram.ParseCSU(t.csu).Approve:
+		// The issuer does not approve (Book 3 annex C; recalled, unverified).
 	case asked == cidTC:
 		cid = cidTC
 	}
