@@ -68,6 +68,7 @@ type Decision struct {
 	Reason   string // in words
 	Auth     []byte // issuer authentication data, 91; nil when the cryptogram was wrong
 	Scripts  []byte // templates 71 and 72
+	Wrong    bool   // the cryptogram is not right, as Reason says
 }
 
 // Errors of a request that is none.
@@ -79,7 +80,7 @@ var (
 // Authorise makes Host a terminal.Issuer in the same process.
 func (h *Host) Authorise(_ context.Context, r terminal.Request) (terminal.Response, error) {
 	d, err := h.Decide(r)
-	return terminal.Response{ARC: d.ARC, Auth: d.Auth, Scripts: d.Scripts}, err
+	return terminal.Response{ARC: d.ARC, Reason: d.Reason, Auth: d.Auth, Scripts: d.Scripts, Wrong: d.Wrong}, err
 }
 
 // Decide verifies the cryptogram of a request and decides.
@@ -113,7 +114,7 @@ func (h *Host) Decide(r terminal.Request) (d Decision, err error) {
 	if d.Reason == "" && c.seen[in.ATC] {
 		d.Reason = fmt.Sprintf("a cryptogram with ATC %d was seen before", in.ATC)
 	}
-	if d.Reason != "" {
+	if d.Wrong = d.Reason != ""; d.Wrong {
 		c.counts[2]++
 		return d, nil
 	}

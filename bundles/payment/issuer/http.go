@@ -36,6 +36,7 @@ type authoriseAnswer struct {
 	Decision string `json:"decision"` // approve, decline
 	ARC      string `json:"arc"`
 	Reason   string `json:"reason"`
+	Wrong    bool   `json:"wrong_cryptogram,omitempty"`
 	Auth     string `json:"issuer_authentication_data,omitempty"`
 	Scripts  string `json:"scripts,omitempty"`
 }
@@ -159,7 +160,7 @@ func (h *Host) authorise(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		problem(w, http.StatusBadRequest, err.Error())
 	default:
-		a := authoriseAnswer{Decision: "decline", ARC: d.ARC, Reason: d.Reason, Auth: upper(d.Auth), Scripts: upper(d.Scripts)}
+		a := authoriseAnswer{Decision: "decline", ARC: d.ARC, Reason: d.Reason, Wrong: d.Wrong, Auth: upper(d.Auth), Scripts: upper(d.Scripts)}
 		if d.Approved {
 			a.Decision = "approve"
 		}
@@ -259,7 +260,7 @@ func (c Client) Authorise(ctx context.Context, r terminal.Request) (terminal.Res
 	if err := json.Unmarshal(b, &a); err != nil {
 		return terminal.Response{}, fmt.Errorf("issuer: the answer: %w", err)
 	}
-	out := terminal.Response{ARC: a.ARC}
+	out := terminal.Response{ARC: a.ARC, Reason: a.Reason, Wrong: a.Wrong}
 	if a.Auth != "" {
 		if out.Auth, err = hex.DecodeString(a.Auth); err != nil {
 			return out, fmt.Errorf("issuer: issuer_authentication_data: %w", err)

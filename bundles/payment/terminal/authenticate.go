@@ -3,6 +3,7 @@ package terminal
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sspemu/sspemu/bundles/payment/emv"
@@ -22,39 +23,47 @@ const (
 
 // authenticate is offline data authentication (Book 3 10.3): CDA before DDA before SDA.
 func (r *run) authenticate(ctx context.Context) error {
+	var err error
+	bit := byte(0)
 	switch {
 	case r.aip[0]&aipCDA != 0:
-		r.res.ODA = "CDA"
-		if err := r.recoverICC(); err != nil {
-			r.tvr[0] |= tvr1CDA
-			return err
+		r.res.ODA, bit = "CDA", tvr1CDA
+		if err = r.recoverICC(); err == nil {
+			r.combine = true // performed with GENERATE AC
+			r.note("Combined DDA and application cryptogram", "the certificates are right; the signature comes with GENERATE AC")
+			return nil
 		}
-		r.combine = true
-		r.note("Combined DDA and application cryptogram", "the certificates are right; the signature comes with GENERATE AC")
-		return nil
 	case r.aip[0]&aipDDA != 0:
-		r.res.ODA = "DDA"
-		r.tsi[0] |= tsiODA
-		err := r.recoverICC()
-		if err == nil {
+		r.res.ODA, bit = "DDA", tvr1DDA
+		if err = r.recoverICC(); err == nil {
 			err = r.dynamic(ctx)
 		}
-		if err != nil {
-			r.tvr[0] |= tvr1DDA
-		}
-		return err
 	case r.aip[0]&aipSDA != 0:
-		r.res.ODA = "SDA"
+		r.res.ODA, bit = "SDA", tvr1SDA
 		r.tvr[0] |= tvr1Selected
-		r.tsi[0] |= tsiODA
-		if err := r.staticAuthentication(); err != nil {
-			r.tvr[0] |= tvr1SDA
-			return err
-		}
+		err = r.staticAuthentication()
+	default:
+		r.tvr[0] |= tvr1NotPerformed
+		r.note("Offline data authentication", "the card supports none")
 		return nil
 	}
-	r.tvr[0] |= tvr1NotPerformed
-	r.note("Offline data authentication", "the card supports none")
+	r.tsi[0] |= tsiODA
+	if err != nil {
+		r.tvr[0] |= bit
+	}
+	return r.goOn("Offline data authentication", err)
+}
+
+// goOn keeps what is wrong with a card for the result instead of stopping there, when the
+// terminal is to go on: what the TVR has a bit for is not an end in a shop. What ends a
+// transaction there as well, like an answer that is none, comes through.
+func (r *run) goOn(title string, err error) error {
+	var e *Error
+	if err == nil || !r.GoOn || !errors.As(err, &e) || e.fatal {
+		return err
+	}
+	r.res.Wrong = append(r.res.Wrong, e.Error())
+	r.note(title, "WRONG: "+e.Error(), "goes on")
 	return nil
 }
 
@@ -94,7 +103,7 @@ func (r *run) recoverIssuer() (oda.PublicKey, error) {
 	}
 	c, err := oda.RecoverIssuer(oda.Soft, ca, r.data[0x90], r.data[0x92], r.data[0x9F32], r.pan(), r.today())
 	if err != nil {
-		return oda.PublicKey{}, &Error{"offline data authentication", err.Error()}
+		return oda.PublicKey{}, &Error{Clause: "offline data authentication", What: err.Error()}
 	}
 	r.note("Issuer certificate", fmt.Sprintf("issuer %s, key of %d bits, serial %X, expires %02X/%02X", c.Identifier, 8*len(c.Key.Modulus), c.Serial, c.Expires[0], c.Expires[1]))
 	return c.Key, nil
@@ -124,9 +133,9 @@ func (r *run) staticAuthentication() error {
 	}
 	code, err := oda.VerifyStatic(oda.Soft, issuer, r.data[0x93], static)
 	if err != nil {
-		return &Error{"offline data authentication", err.Error()}
+		return &Error{Clause: "offline data authentication", What: err.Error()}
 	}
-	r.data[0x9F45] = code[:]
+	r.data[0x9F45], r.data[0x9F22] = code[:], r.data[0x8F]
 	r.note("Static data authentication", fmt.Sprintf("right; data authentication code %X", code))
 	return nil
 }
@@ -148,14 +157,14 @@ func (r *run) recoverICC() error {
 	}
 	c, err := oda.RecoverICC(oda.Soft, issuer, r.data[0x9F46], r.data[0x9F48], r.data[0x9F47], static, r.pan(), r.today())
 	if err != nil {
-		return &Error{"offline data authentication", err.Error()}
+		return &Error{Clause: "offline data authentication", What: err.Error()}
 	}
 	r.icc, r.pinKey = &c.Key, &c.Key
 	r.note("ICC certificate", fmt.Sprintf("PAN %s, key of %d bits, serial %X, expires %02X/%02X", emv.MaskPAN(c.PAN), 8*len(c.Key.Modulus), c.Serial, c.Expires[0], c.Expires[1]))
 	if cert := r.data[0x9F2D]; cert != nil { // Book 2 7.1
 		p, err := oda.RecoverICC(oda.Soft, issuer, cert, r.data[0x9F2F], r.data[0x9F2E], nil, r.pan(), r.today())
 		if err != nil {
-			return &Error{"PIN encipherment certificate", err.Error()}
+			return &Error{Clause: "PIN encipherment certificate", What: err.Error()}
 		}
 		r.pinKey = &p.Key
 		r.note("PIN encipherment certificate", fmt.Sprintf("key of %d bits", 8*len(p.Key.Modulus)))
@@ -183,22 +192,23 @@ func (r *run) dynamic(ctx context.Context) error {
 	sent := emv.Fill(ddol, r.value)
 	return r.send(ctx, "INTERNAL AUTHENTICATE", apdu.Command{INS: 0x88, Data: sent, Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
 		if sw != apdu.OK {
-			return nil, unexpected("EMV Book 2 6.5.1", "INTERNAL AUTHENTICATE", sw)
+			return nil, fatal(unexpected("EMV Book 2 6.5.1", "INTERNAL AUTHENTICATE", sw))
 		}
 		signed, err := tlv.Find(data, 0x80)
 		if err != nil {
 			signed, err = tlv.Path(data, 0x77, 0x9F4B)
 		}
 		if err != nil {
-			return nil, wrong("EMV Book 3 6.5.9.4", "the answer has no signed dynamic application data")
+			return nil, fatal(wrong("EMV Book 3 6.5.9.4", "the answer has no signed dynamic application data"))
 		}
 		d, err := oda.VerifyDynamic(oda.Soft, *r.icc, signed, sent)
 		if err != nil {
-			return nil, &Error{"offline data authentication", err.Error()}
+			return nil, &Error{Clause: "offline data authentication", What: err.Error()}
 		}
-		if int(d[0]) < len(d) {
-			r.data[0x9F4C] = d[1 : 1+int(d[0])]
+		if n := int(d[0]); n < 2 || n > 8 || n >= len(d) { // never empty
+			return nil, wrong("EMV Book 2 6.5.1", "the ICC dynamic number has %d bytes, not 2 to 8", n)
 		}
+		r.data[0x9F4C], r.data[0x9F22] = d[1:1+int(d[0])], r.data[0x8F]
 		return []string{fmt.Sprintf("the signature is right; ICC dynamic number %X", r.data[0x9F4C])}, nil
 	})
 }
@@ -208,7 +218,7 @@ func (r *run) dynamic(ctx context.Context) error {
 func (r *run) combined(signed []byte, cid byte, rest []byte, second bool) (ac []byte, err error) {
 	c, err := oda.VerifyCombined(oda.Soft, *r.icc, signed, r.data[0x9F37])
 	if err != nil {
-		return nil, &Error{"offline data authentication", err.Error()}
+		return nil, &Error{Clause: "offline data authentication", What: err.Error()}
 	}
 	if c.CID != cid {
 		return nil, wrong("EMV Book 2 6.6.2 step 6", "the signed cryptogram information data %02X are not those of the answer, %02X", c.CID, cid)
@@ -223,6 +233,6 @@ func (r *run) combined(signed []byte, cid byte, rest []byte, second bool) (ac []
 	if r.relay != nil && !bytes.Equal(c.More, r.relay) {
 		return nil, wrong("EMV Contactless Book C-2 S9.32", "the signed relay resistance data are not those that were exchanged")
 	}
-	r.data[0x9F4C] = c.Number
+	r.data[0x9F4C], r.data[0x9F22] = c.Number, r.data[0x8F]
 	return c.AC[:], nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"slices"
 	"sort"
 
 	"github.com/sspemu/sspemu/bundles/payment/emv"
@@ -19,7 +20,6 @@ const (
 
 const (
 	swBlocked   = 0x6283
-	swNotFound  = 0x6A82
 	swNoRecord  = 0x6A83
 	swCardBlock = 0x6A81
 )
@@ -37,44 +37,32 @@ func selectCommand(name []byte, p2 byte) apdu.Command {
 	return apdu.Command{INS: 0xA4, P1: 0x04, P2: p2, Data: name, Ne: 256}
 }
 
-// selectApplication makes the candidate list (Book 1 12.3) and selects the best of it.
-func (r *run) selectApplication(ctx context.Context) error {
-	var list []candidate
-	var err error
+// candidates makes the candidate list (Book 1 12.3), the best first.
+func (r *run) candidates(ctx context.Context) (list []candidate, err error) {
 	if r.Contactless {
 		list, err = r.ppse(ctx)
 	} else if list, err = r.pse(ctx); err == nil && len(list) == 0 {
 		list, err = r.byList(ctx)
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if r.AID != nil {
-		var chosen []candidate
-		for _, c := range list {
-			if bytes.HasPrefix(c.aid, r.AID) {
-				chosen = append(chosen, c)
-			}
+		list = slices.DeleteFunc(list, func(c candidate) bool { return !bytes.HasPrefix(c.aid, r.AID) })
+		if len(list) == 0 {
+			list = []candidate{{aid: r.AID}}
 		}
-		if len(list) == 0 || len(chosen) == 0 {
-			chosen = []candidate{{aid: r.AID}}
-		}
-		list = chosen
 	}
 	if len(list) == 0 {
-		return ErrNoApplication
+		return nil, ErrNoApplication
 	}
 	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
-	for n, c := range list {
-		again, err := r.finalSelect(ctx, c)
-		if err == nil {
-			return nil
-		}
-		if !again || n == len(list)-1 || r.AID != nil {
-			return err
-		}
-	}
-	return ErrNoApplication
+	return list, nil
+}
+
+// knows tells whether the terminal's list names an application of a directory.
+func (r *run) knows(aid []byte) bool {
+	return !r.Listed || slices.ContainsFunc(r.AIDs, func(known []byte) bool { return bytes.HasPrefix(aid, known) })
 }
 
 // rank puts priority 1 first and applications without one last (Book 1 12.4).
@@ -118,7 +106,7 @@ func (r *run) pse(ctx context.Context) (list []candidate, err error) {
 			if err != nil {
 				return nil, wrong("EMV Book 1 table 46", "the record has no template 70")
 			}
-			found, notes, err := entries(rec)
+			found, notes, err := r.entries(rec)
 			list = append(list, found...)
 			return notes, err
 		})
@@ -140,14 +128,14 @@ func (r *run) ppse(ctx context.Context) (list []candidate, err error) {
 			return nil, wrong("EMV Contactless Book B table 3-2", "the FCI of PPSE has no BF0C")
 		}
 		var notes []string
-		list, notes, err = entries(dir)
+		list, notes, err = r.entries(dir)
 		return notes, err
 	})
 	return list, err
 }
 
 // entries reads directory entries (Book 1 table 47, Book B table 3-3).
-func entries(b []byte) (list []candidate, notes []string, err error) {
+func (r *run) entries(b []byte) (list []candidate, notes []string, err error) {
 	for rd := tlv.Read(b); rd.Next(); {
 		if rd.Tag != 0x61 {
 			continue
@@ -165,15 +153,20 @@ func entries(b []byte) (list []candidate, notes []string, err error) {
 				}
 			case 0x9F2A:
 				if len(e.Value) > 0 {
-					c.kernel = e.Value[0]
+					c.kernel = e.Value[0] & 0x3F
 				}
 			}
 		}
 		if len(c.aid) < 5 || len(c.aid) > 16 {
 			return list, notes, wrong("EMV Book 1 table 47", "a directory entry without an AID of 5 to 16 bytes")
 		}
-		notes = append(notes, fmt.Sprintf("%X %s, priority %d", c.aid, c.label, c.priority&0xF))
-		list = append(list, c)
+		note := fmt.Sprintf("%X %s, priority %d", c.aid, c.label, c.priority&0xF)
+		if r.knows(c.aid) {
+			list = append(list, c)
+		} else {
+			note += ": not one of the terminal's"
+		}
+		notes = append(notes, note)
 	}
 	return list, notes, nil
 }
@@ -224,26 +217,22 @@ func (r *run) byList(ctx context.Context) (list []candidate, err error) {
 	return list, nil
 }
 
-// finalSelect selects a candidate (Book 1 12.4). again: another one may be tried.
-func (r *run) finalSelect(ctx context.Context, c candidate) (again bool, err error) {
-	err = r.send(ctx, "SELECT "+c.label, selectCommand(c.aid, 0), func(data []byte, sw apdu.SW) ([]string, error) {
+// finalSelect selects a candidate (Book 1 12.4).
+func (r *run) finalSelect(ctx context.Context, c candidate) error {
+	err := r.send(ctx, "SELECT "+c.label, selectCommand(c.aid, 0), func(data []byte, sw apdu.SW) ([]string, error) {
 		switch sw {
 		case apdu.OK:
 		case swBlocked:
-			again = true
-			return nil, wrong("EMV Book 1 12.4", "the application %X is blocked", c.aid)
-		case swNotFound:
-			again = true
-			fallthrough
+			return nil, skip{wrong("EMV Book 1 12.4", "the application %X is blocked", c.aid)}
 		default:
-			return nil, unexpected("EMV Book 1 12.4", "SELECT", sw)
+			return nil, skip{unexpected("EMV Book 1 12.4", "SELECT", sw)}
 		}
 		fci, err := tlv.Find(data, 0x6F)
 		if err != nil {
 			return nil, wrong("EMV Book 1 table 45", "the answer has no FCI template 6F")
 		}
 		name, err := tlv.Find(fci, 0x84)
-		if err != nil || !bytes.HasPrefix(name, c.aid) {
+		if err != nil || !bytes.HasPrefix(name, c.aid) || len(name) > 16 {
 			return nil, wrong("EMV Book 1 table 45", "the DF name (84) is not what was selected")
 		}
 		if _, err := tlv.Find(fci, 0xA5); err != nil {
@@ -251,15 +240,12 @@ func (r *run) finalSelect(ctx context.Context, c candidate) (again bool, err err
 		}
 		r.aid = bytes.Clone(name)
 		r.data[0x9F06] = r.aid
-		return nil, r.keep(fci, false, "EMV Book 1 table 45")
+		return nil, r.keep(fci, nil, "EMV Book 1 table 45")
 	})
 	if err == nil {
 		r.res.AID, r.res.Label = r.aid, string(r.data[0x50])
-		if r.Kernel == 0 {
-			r.Kernel = c.kernel
-		}
 	}
-	return again, err
+	return err
 }
 
 // options is GET PROCESSING OPTIONS (Book 3 10.1).
@@ -269,6 +255,9 @@ func (r *run) options(ctx context.Context) error {
 		return err
 	}
 	return r.send(ctx, "GET PROCESSING OPTIONS", cmd, func(data []byte, sw apdu.SW) ([]string, error) {
+		if sw == apdu.ConditionsNotSatisfied {
+			return nil, skip{unexpected("EMV Book 3 10.1", "GET PROCESSING OPTIONS", sw)}
+		}
 		if sw != apdu.OK {
 			return nil, unexpected("EMV Book 3 10.1", "GET PROCESSING OPTIONS", sw)
 		}
@@ -278,7 +267,7 @@ func (r *run) options(ctx context.Context) error {
 			}
 			r.data[0x82], r.data[0x94] = bytes.Clone(v[:2]), bytes.Clone(v[2:])
 		} else if v, err := tlv.Find(data, 0x77); err == nil {
-			if err := r.keep(v, false, "EMV Book 3 6.5.8.4"); err != nil {
+			if err := r.keep(v, nil, "EMV Book 3 6.5.8.4"); err != nil {
 				return nil, err
 			}
 		} else {
@@ -294,6 +283,9 @@ func (r *run) optionsCommand() (apdu.Command, error) {
 		return apdu.Command{}, wrong("EMV Book 3 5.4", "the PDOL: %v", err)
 	}
 	r.fromPDO = emv.Fill(pdol, r.value)
+	if len(r.fromPDO) > 252 {
+		return apdu.Command{}, wrong("EMV Book 3 6.5.8.2", "the PDOL asks for %d bytes; a command has 255 at most", len(r.fromPDO))
+	}
 	return apdu.Command{CLA: 0x80, INS: 0xA8, Data: tlv.Append(nil, 0x83, r.fromPDO...), Ne: 256}, nil
 }
 
@@ -314,6 +306,7 @@ func (r *run) records(ctx context.Context) error {
 	if len(afl) == 0 || len(afl)%4 != 0 {
 		return wrong("EMV Book 3 10.2", "the application file locator has %d bytes", len(afl))
 	}
+	once := map[emv.Tag]bool{}
 	for ; len(afl) > 0; afl = afl[4:] {
 		sfi, from, to, signed := afl[0]>>3, afl[1], afl[2], afl[3]
 		if afl[0]&7 != 0 || sfi == 0 || sfi > 30 || from == 0 || to < from || int(signed) > int(to)-int(from)+1 {
@@ -324,7 +317,7 @@ func (r *run) records(ctx context.Context) error {
 				if sw != apdu.OK {
 					return nil, unexpected("EMV Book 3 10.2", fmt.Sprintf("record %d of file %d", n, sfi), sw)
 				}
-				return nil, r.record(sfi, data, n < int(from)+int(signed))
+				return nil, r.record(sfi, data, n < int(from)+int(signed), once)
 			})
 			if err != nil {
 				return err
@@ -344,19 +337,70 @@ func (r *run) records(ctx context.Context) error {
 	return nil
 }
 
-func (r *run) record(sfi byte, data []byte, signed bool) error {
+// record keeps one record. What is signed of files 1 to 10 is what the template holds,
+// of others all of the record (Book 3 10.3).
+func (r *run) record(sfi byte, data []byte, signed bool, once map[emv.Tag]bool) error {
+	v, err := tlv.Find(data, 0x70)
 	if sfi > 10 {
+		if signed && err != nil {
+			return wrong("EMV Book 3 10.3", "a signed record of file %d has no template 70", sfi)
+		}
 		if signed {
 			r.static = append(r.static, data...)
 		}
 		return nil // proprietary
 	}
-	v, err := tlv.Find(data, 0x70)
 	if err != nil {
 		return wrong("EMV Book 3 6.5.11.4", "the record has no template 70")
 	}
 	if signed {
 		r.static = append(r.static, v...)
 	}
-	return r.keep(v, true, "EMV Book 3 6.5.11.4")
+	return r.keep(v, once, "EMV Book 3 6.5.11.4")
+}
+
+// history is what a card tells beside its records: counters, and its log (Book 3 7.3,
+// annex D).
+func (r *run) history(ctx context.Context) error {
+	for _, t := range []emv.Tag{0x9F36, 0x9F13, 0x9F17, 0x9F4F} {
+		err := r.send(ctx, "GET DATA: "+emv.Name(t), apdu.Command{CLA: 0x80, INS: 0xCA, P1: byte(t >> 8), P2: byte(t), Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
+			if sw != apdu.OK {
+				return []string{"the card does not tell"}, nil
+			}
+			if v, err := tlv.Find(data, t); err == nil {
+				r.data[t] = bytes.Clone(v)
+			}
+			return nil, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	entry, format := r.data[0x9F4D], r.data[0x9F4F]
+	dol, err := emv.ParseDOL(format)
+	if len(entry) != 2 || len(dol) == 0 || err != nil {
+		return nil
+	}
+	end := false
+	for n := byte(1); n <= entry[1] && n != 0 && !end; n++ {
+		err := r.send(ctx, fmt.Sprintf("READ RECORD %d of the log", n), apdu.Command{INS: 0xB2, P1: n, P2: entry[0]<<3 | 4, Ne: 256}, func(data []byte, sw apdu.SW) (notes []string, err error) {
+			if end = sw != apdu.OK; end {
+				return []string{"that was all"}, nil
+			}
+			for _, e := range dol {
+				if v := emv.Find(dol, data, e.Tag); v != nil {
+					note := emv.Name(e.Tag) + ": " + emv.Shown(e.Tag, v)
+					if w := emv.Words(e.Tag, v); len(w) == 1 {
+						note += " (" + w[0] + ")"
+					}
+					notes = append(notes, note)
+				}
+			}
+			return notes, nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -13,7 +13,12 @@
 //	              kernel 2 style: relay resistance, records, one GENERATE AC
 //
 // It is a terminal for cards on the bench, not one that was type-approved: it stops at
-// the first thing that is wrong, and says which clause that is.
+// the first thing that is wrong, and says which clause that is. With GoOn it does what a
+// terminal in a shop does: it sets the bit of the TVR and goes on, and action codes of
+// issuer and terminal decide.
+//
+// What is the terminal's a card cannot change: a data element that the terminal has is
+// not taken from the card.
 //
 // Sources: EMV 4.4 Book 1 clause 12, Book 3 clause 10, Book 4 clause 6; EMV Contactless
 // Books B, C-2, C-3 (the last two recalled, unverified).
@@ -26,6 +31,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"time"
 
 	"github.com/sspemu/sspemu/bundles/payment/emv"
@@ -61,30 +67,51 @@ type Request struct {
 // Response is the issuer's decision.
 type Response struct {
 	ARC     string // authorisation response code, 8A: "00" approves
+	Reason  string // in words, if it tells
 	Auth    []byte // issuer authentication data, 91; nil: none
 	Scripts []byte // templates 71 and 72, joined
+	Wrong   bool   // the cryptogram is not right, as Reason says
+}
+
+// ActionCodes are bits of the TVR for which the terminal declines, goes online, or
+// declines when it cannot go online (Book 3 10.7). Those of the issuer count as well.
+type ActionCodes struct{ Denial, Online, Default [5]byte }
+
+// Selection is what random transaction selection needs (Book 3 10.6.2): below Threshold
+// Target per cent go online, between it and the floor limit more and more, up to
+// MaxTarget per cent. The zero value selects none.
+type Selection struct {
+	Threshold         uint64
+	Target, MaxTarget int
 }
 
 // Config is a terminal and the transaction it makes. The zero value of most members has
 // a default: see New.
 type Config struct {
-	AID         []byte // this application; nil: the best one
-	AIDs        [][]byte
-	Amount      uint64 // in minor units
-	Other       uint64 // cashback
+	AID         []byte   // this application, or those whose AID begins so; nil: the best one
+	AIDs        [][]byte // that the terminal knows, or how they begin
+	Listed      bool     // an application of a directory counts only when AIDs names it (Book 1 12.3.2)
+	Amount      uint64   // in minor units
+	Other       uint64   // cashback
 	Currency    [2]byte
 	Country     [2]byte
 	Type        byte
 	Date        time.Time
-	PIN         string // "": the cardholder enters none
+	PIN         string // "": there is no PIN pad
+	Bypass      bool   // there is a PIN pad, and no PIN is entered (Book 4 6.3.4.3)
 	Authority   Authority
 	Issuer      Issuer // nil: unable to go online
 	Contactless bool
 	Kernel      byte // of contactless: 2, 3; 0: that which the card names
 	ForceOnline bool
-	Floor       uint64    // floor limit in minor units
-	Random      io.Reader // unpredictable numbers; nil: crypto/rand
-	ReadOnly    bool      // no transaction: select, options, records
+	Floor       uint64 // floor limit in minor units
+	CVMLimit    uint64 // of contactless: above it the cardholder is verified; 0: never
+	Selection   Selection
+	TAC         ActionCodes
+	Exception   func(pan string, psn byte) bool // the exception file; nil: there is none
+	GoOn        bool                            // what is wrong with offline data authentication sets bits of the TVR
+	Random      io.Reader                       // unpredictable numbers; nil: crypto/rand
+	ReadOnly    bool                            // no transaction: select, options, records, what GET DATA gives
 	Report      func(Step)
 }
 
@@ -110,7 +137,12 @@ type Result struct {
 	ODA     string // "SDA", "DDA", "CDA", "fDDA", "" when none was performed
 	CVM     string // what the cardholder did
 	Online  bool
-	Scripts int // commands of the issuer that the card carried out
+	ARC     string   // authorisation response code, of the issuer or the terminal's own
+	Scripts int      // commands of the issuer that the card carried out
+	Results []byte   // issuer script results, 9F5B
+	Wrong   []string // with GoOn: what was wrong
+
+	CVMResults [3]byte // 9F34
 }
 
 // Outcomes of a transaction.
@@ -124,12 +156,24 @@ const (
 )
 
 // Error is the first thing that was wrong, with the clause that says so.
-type Error struct{ Clause, What string }
+type Error struct {
+	Clause, What string
+	fatal        bool // ends a transaction in a shop as well
+}
 
 func (e *Error) Error() string { return e.What + " (" + e.Clause + ")" }
 
 func wrong(clause, format string, a ...any) error {
-	return &Error{clause, fmt.Sprintf(format, a...)}
+	return &Error{Clause: clause, What: fmt.Sprintf(format, a...)}
+}
+
+// fatal is an Error that GoOn does not pass over.
+func fatal(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		e.fatal = true
+	}
+	return err
 }
 
 // ErrNoApplication: the card has no application that the terminal knows.
@@ -142,6 +186,8 @@ type run struct {
 	buf  []byte
 
 	data    map[emv.Tag][]byte // what card and terminal know
+	own     map[emv.Tag][]byte // what is the terminal's, before an application is selected
+	shared  map[emv.Tag][]byte // what the card gives under a tag that is the terminal's
 	fromPDO []byte             // values of the PDOL, as sent
 	cdol1   []byte
 	cdol2   []byte
@@ -154,8 +200,14 @@ type run struct {
 	pinKey  *oda.PublicKey
 	res     Result
 	combine bool // CDA is to be asked for
+	broken  bool // CDA failed
 	relay   []byte
 }
+
+// skip is an error after which another application may do (Book 1 12.4, Book 3 10.1).
+type skip struct{ error }
+
+func (s skip) Unwrap() error { return s.error }
 
 // Run makes one transaction. The error is the first thing that was wrong; the Result is
 // as far as it came.
@@ -178,9 +230,10 @@ func Run(ctx context.Context, card Card, c Config) (*Result, error) {
 	if c.Report == nil {
 		c.Report = func(Step) {}
 	}
-	r := &run{Config: c, card: card, data: map[emv.Tag][]byte{}}
+	r := &run{Config: c, card: card}
 	err := r.transaction(ctx)
-	r.res.TVR, r.res.TSI = r.tvr, r.tsi
+	r.res.TVR, r.res.TSI, r.res.ARC = r.tvr, r.tsi, string(r.data[0x8A])
+	copy(r.res.CVMResults[:], r.data[0x9F34])
 	return &r.res, err
 }
 
@@ -188,11 +241,37 @@ func (r *run) transaction(ctx context.Context) error {
 	if err := r.terminalData(); err != nil {
 		return err
 	}
-	if err := r.selectApplication(ctx); err != nil {
+	list, err := r.candidates(ctx)
+	if err != nil {
 		return err
 	}
+	for n, c := range list {
+		r.begin()
+		if err = r.finalSelect(ctx, c); err == nil {
+			err = r.application(ctx, c)
+		}
+		var next skip
+		if !errors.As(err, &next) {
+			return err
+		}
+		err = next.error
+		if n+1 < len(list) {
+			r.note("Application selection", "this one will not do, the next one may")
+		}
+	}
+	return err
+}
+
+// begin forgets an application that would not do.
+func (r *run) begin() {
+	r.data, r.shared = maps.Clone(r.own), map[emv.Tag][]byte{}
+	r.tvr, r.tsi, r.res, r.static = [5]byte{}, [2]byte{}, Result{}, nil
+}
+
+// application is the transaction with the application that is selected.
+func (r *run) application(ctx context.Context, c candidate) error {
 	if r.Contactless {
-		return r.contactless(ctx)
+		return r.contactless(ctx, c)
 	}
 	if err := r.options(ctx); err != nil {
 		return err
@@ -203,7 +282,7 @@ func (r *run) transaction(ctx context.Context) error {
 	if r.ReadOnly {
 		r.authenticateQuietly(ctx)
 		r.res.Outcome = OnlyRead
-		return nil
+		return r.history(ctx)
 	}
 	for _, step := range []func(context.Context) error{r.authenticate, r.restrictions, r.verify, r.risk, r.decide} {
 		if err := step(ctx); err != nil {
@@ -219,11 +298,16 @@ func (r *run) terminalData() error {
 	if _, err := io.ReadFull(r.Random, un); err != nil {
 		return fmt.Errorf("unpredictable number: %w", err)
 	}
-	set := func(t emv.Tag, v ...byte) { r.data[t] = v }
+	r.own = map[emv.Tag][]byte{}
+	r.data, r.shared = r.own, map[emv.Tag][]byte{}
+	set := func(t emv.Tag, v ...byte) { r.own[t] = v }
 	set(0x9F37, un...)
-	set(0x9F6A, 0, 0, un[2]%0x10*0x10>>4, un[3]&0x09)
-	set(0x9F02, amountBytes(r.Amount+r.Other)...)
+	set(0x9F6A, digits(un, 8)...)
+	set(0x9F02, amountBytes(r.total())...)
 	set(0x9F03, amountBytes(r.Other)...)
+	set(0x81, binary32(r.total())...)
+	set(0x9F04, binary32(r.Other)...)
+	set(0x9F1B, binary32(r.Floor)...)
 	set(0x5F2A, r.Currency[:]...)
 	set(0x5F36, 2)
 	set(0x9F1A, r.Country[:]...)
@@ -233,8 +317,13 @@ func (r *run) terminalData() error {
 	set(0x9F21, bcd2(r.Date.Hour()), bcd2(r.Date.Minute()), bcd2(r.Date.Second()))
 	set(0x9F35, 0x22)                // attended, offline with online capability
 	caps := []byte{0x60, 0xF8, 0xC8} // chip; all offline and online methods; SDA, DDA, CDA
-	if r.PIN == "" {
+	if r.PIN == "" && !r.Bypass {
 		caps[1] = 0x28 // no PIN pad: signature, no CVM
+	}
+	if r.Contactless { // Book C-2: by the amount
+		if caps[1] &= 0x60; r.CVMLimit == 0 || r.total() <= r.CVMLimit {
+			caps[1] = 0x08
+		}
 	}
 	set(0x9F33, caps...)
 	set(0x9F40, 0x60, 0x00, 0xF0, 0xA0, 0x01)
@@ -243,13 +332,21 @@ func (r *run) terminalData() error {
 	set(0x9F16, []byte("SSPEMU TERMINAL")...)
 	set(0x9F15, 0x59, 0x99)
 	set(0x9F41, 0, 0, 0, 1)
-	set(0x9F45, 0, 0)
-	set(0x9F4C, 0, 0, 0, 0, 0, 0, 0, 0)
+	set(0x9F39, 0x05)
+	if r.Contactless {
+		set(0x9F39, 0x07)
+	}
 	set(0x9F34, 0x3F, 0x00, 0x00)
 	set(0x9F09, 0x00, 0x02)
+	for _, t := range []emv.Tag{0x8A, 0x91, 0x95, 0x98, 0x9B, 0x9F06, 0x9F22} {
+		set(t) // comes later
+	}
 	ttq := []byte{0x26, 0x00, 0x00, 0x00} // EMV mode, online PIN, signature
-	if r.ForceOnline || r.Amount > r.Floor && r.Floor > 0 {
+	if r.ForceOnline || r.total() > r.Floor && r.Floor > 0 {
 		ttq[1] |= 0x80
+	}
+	if r.CVMLimit > 0 && r.total() > r.CVMLimit {
+		ttq[1] |= 0x40
 	}
 	if r.Issuer == nil && !r.ForceOnline {
 		ttq[0] |= 0x01 // offline data authentication for online as well
@@ -260,6 +357,25 @@ func (r *run) terminalData() error {
 
 func (r *run) today() [3]byte {
 	return [3]byte{bcd2(r.Date.Year() % 100), bcd2(int(r.Date.Month())), bcd2(r.Date.Day())}
+}
+
+// total is the amount authorised: cashback is part of it.
+func (r *run) total() uint64 { return r.Amount + r.Other }
+
+// binary32 is the binary form of an amount; what is too large is the largest.
+func binary32(n uint64) []byte {
+	n = min(n, 0xFFFFFFFF)
+	return []byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}
+}
+
+// digits are n decimal digits of random bytes, as eight of them.
+func digits(random []byte, n int) []byte {
+	out := make([]byte, 4)
+	for i := 8 - n; i < 8; i++ {
+		d := random[i/2] >> (4 * (1 - i%2)) & 0xF % 10
+		out[i/2] |= d << (4 * (1 - i%2))
+	}
+	return out
 }
 
 func bcd2(n int) byte { return byte(n/10<<4 | n%10) }
@@ -301,14 +417,21 @@ func (r *run) send(ctx context.Context, title string, cmd apdu.Command, f func(d
 	if err != nil {
 		notes = append(notes, "WRONG: "+err.Error())
 	}
-	r.Report(Step{Title: title, Command: shown(cmd), Response: bytes.Clone(rapdu), Notes: notes})
+	r.Report(Step{Title: title, Command: r.shown(cmd), Response: bytes.Clone(rapdu), Notes: notes})
 	return err
 }
 
-// shown is a command as it may be printed: without the PIN of VERIFY.
-func shown(cmd apdu.Command) []byte {
+// shown is a command as it may be printed: stars for the PIN of VERIFY, and for PAN and
+// track data that a list of the card asked for.
+func (r *run) shown(cmd apdu.Command) []byte {
+	stars := func(n int) []byte { return bytes.Repeat([]byte{'*'}, n) }
 	if cmd.INS == 0x20 {
-		cmd.Data = bytes.Repeat([]byte{'*'}, len(cmd.Data))
+		cmd.Data = stars(len(cmd.Data))
+	}
+	for t, v := range r.data {
+		if len(v) > 3 && emv.Secret(t) {
+			cmd.Data = bytes.ReplaceAll(cmd.Data, v, stars(len(v)))
+		}
 	}
 	return cmd.Append(nil)
 }
@@ -320,9 +443,9 @@ func unexpected(clause, what string, sw apdu.SW) error {
 	return wrong(clause, "%s: status %04X, %s", what, uint16(sw), sw.Words())
 }
 
-// keep stores the primitive data elements of b, and refuses one that is there already
-// with another value when strict is set (Book 3 7.3: redundant data).
-func (r *run) keep(b []byte, strict bool, clause string) error {
+// keep stores the primitive data elements of b. once has those of the records that were
+// read so far, nil elsewhere: a data element must not be there twice (Book 3 10.2).
+func (r *run) keep(b []byte, once map[emv.Tag]bool, clause string) error {
 	for rd := tlv.Read(b); ; {
 		if !rd.Next() {
 			if err := rd.Err(); err != nil {
@@ -331,24 +454,23 @@ func (r *run) keep(b []byte, strict bool, clause string) error {
 			return nil
 		}
 		if rd.Tag.Constructed() {
-			if err := r.keep(rd.Value, strict, clause); err != nil {
+			if err := r.keep(rd.Value, once, clause); err != nil {
 				return err
 			}
 			continue
 		}
-		if strict {
-			if _, there := r.data[rd.Tag]; there && fromCard[rd.Tag] {
-				return wrong("EMV Book 3 7.3", "%s (%X) is there twice", emv.Name(rd.Tag), uint32(rd.Tag))
+		if once != nil {
+			if once[rd.Tag] {
+				return wrong("EMV Book 3 10.2", "%s (%X) is there twice", emv.Name(rd.Tag), uint32(rd.Tag))
 			}
+			once[rd.Tag] = true
+		}
+		if _, mine := r.own[rd.Tag]; mine {
+			r.shared[rd.Tag] = bytes.Clone(rd.Value)
+			continue
 		}
 		r.data[rd.Tag] = bytes.Clone(rd.Value)
 	}
-}
-
-// fromCard are elements that a card must not give twice.
-var fromCard = map[emv.Tag]bool{
-	0x57: true, 0x5A: true, 0x5F24: true, 0x5F34: true, 0x8C: true, 0x8D: true, 0x8E: true, 0x8F: true, 0x90: true, 0x92: true, 0x93: true,
-	0x9F32: true, 0x9F46: true, 0x9F47: true, 0x9F48: true, 0x9F07: true, 0x9F0D: true, 0x9F0E: true, 0x9F0F: true, 0x9F49: true,
 }
 
 // pan is the digits of the PAN.

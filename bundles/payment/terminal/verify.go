@@ -20,24 +20,33 @@ func (r *run) restrictions(context.Context) error {
 		set(0x80, fmt.Sprintf("version %X of the application is not the terminal's %X", v, r.data[0x9F09]))
 	}
 	if auc := r.data[0x9F07]; len(auc) == 2 {
-		home := string(r.data[0x5F28]) == string(r.Country[:])
-		need, what := byte(0x20), "goods" // domestic goods; services at the same terminal
-		if r.Type == 0x01 {
-			need, what = 0x80, "cash"
+		if auc[0]&0x01 == 0 {
+			set(0x10, "service not allowed: terminals other than ATMs")
 		}
-		if !home {
-			need >>= 1
-		}
-		if auc[0]&need == 0 && !(what == "goods" && auc[0]&(need>>2) != 0) || auc[0]&0x01 == 0 {
-			set(0x10, "service not allowed: "+what)
+		if issuer := r.data[0x5F28]; len(issuer) == 2 { // Book 3 table 36
+			abroad := string(issuer) != string(r.Country[:])
+			what, allowed := "goods and services", auc[0]&0x28 // domestic goods, domestic services
+			switch {
+			case r.Type == typeCash && abroad:
+				what, allowed = "cash abroad", auc[0]&0x40
+			case r.Type == typeCash:
+				what, allowed = "cash", auc[0]&0x80
+			case r.Type == typeCashback && abroad:
+				what, allowed = "cashback abroad", auc[1]&0x40
+			case r.Type == typeCashback:
+				what, allowed = "cashback", auc[1]&0x80
+			case abroad:
+				what, allowed = "goods and services abroad", auc[0]&0x14
+			}
+			if allowed == 0 {
+				set(0x10, "service not allowed: "+what)
+			}
 		}
 	}
-	today := r.today()
-	later := func(a, b []byte) bool { return string(a) > string(b) } // all of this century
-	if v := r.data[0x5F25]; len(v) == 3 && later(v, today[:]) {
+	if v := r.data[0x5F25]; len(v) == 3 && day(v) > day(r.data[0x9A]) {
 		set(0x20, "application not yet effective")
 	}
-	if v := r.data[0x5F24]; len(v) == 3 && later(today[:], v) {
+	if r.expired() {
 		set(0x40, "application expired")
 	}
 	if notes == nil {
@@ -45,6 +54,27 @@ func (r *run) restrictions(context.Context) error {
 	}
 	r.note("Processing restrictions", notes...)
 	return nil
+}
+
+// Types of transactions, 9C.
+const (
+	typeCash     = 0x01
+	typeCashback = 0x09
+)
+
+// day orders dates YYMMDD; years from 50 on are of the last century (Book 4 6.7.3).
+func day(v []byte) int {
+	d := int(v[0])<<16 | int(v[1])<<8 | int(v[2])
+	if v[0] < 0x50 {
+		d += 1 << 24
+	}
+	return d
+}
+
+// expired tells whether the application's expiration date is over (Book 3 10.4.3).
+func (r *run) expired() bool {
+	v := r.data[0x5F24]
+	return len(v) == 3 && day(r.data[0x9A]) > day(v)
 }
 
 // Cardholder verification methods (Book 3 annex C3).
@@ -57,6 +87,7 @@ const (
 	cvmSignature      = 0x1E
 	cvmNone           = 0x1F
 	cvmNext           = 0x40
+	noCVM             = 0x3F // no CVM performed
 
 	resultUnknown = 0
 	resultFailed  = 1
@@ -64,51 +95,69 @@ const (
 )
 
 // verify is cardholder verification (Book 3 10.5): the first rule of the CVM list whose
-// condition holds and that succeeds.
+// condition holds and that succeeds. CVM results are those of Book 4 table 2.
 func (r *run) verify(ctx context.Context) error {
-	list := r.data[0x8E]
-	if r.aip[0]&aipCVM == 0 || len(list) < 10 {
+	if r.aip[0]&aipCVM == 0 {
 		return nil
 	}
+	list := r.data[0x8E]
+	if len(list) < 10 {
+		r.tvr[0] |= tvr1Missing
+		r.note("Cardholder verification", "the CVM list is missing or has no rules")
+		return nil
+	}
+	if len(list)%2 != 0 {
+		return wrong("EMV Book 3 7.5", "the CVM list has %d bytes, half a rule", len(list))
+	}
 	r.tsi[0] |= tsiCVM
-	x, y := binary32(list), binary32(list[4:])
+	r.data[0x9F34] = []byte{noCVM, 0x00, resultFailed}
+	x, y := amount32(list), amount32(list[4:])
 	for rules := list[8:]; len(rules) >= 2; rules = rules[2:] {
 		method, cond := rules[0], rules[1]
 		if !r.condition(cond, method, x, y) {
 			continue
 		}
-		result, known, err := r.perform(ctx, method&0x3F)
-		if err != nil {
-			return err
-		}
-		if !known {
-			r.tvr[2] |= 0x40
-		}
-		r.data[0x9F34] = []byte{method, cond, result}
-		if result != resultFailed {
-			r.res.CVM = emv.CVMName(method)
-			r.note("Cardholder verification", emv.Words(0x9F34, r.data[0x9F34])...)
-			return nil
+		if r.supports(method & 0x3F) {
+			result, err := r.perform(ctx, method&0x3F)
+			if err != nil {
+				return err
+			}
+			r.data[0x9F34] = []byte{method, cond, result}
+			if result != resultFailed {
+				r.res.CVM = emv.CVMName(method)
+				r.note("Cardholder verification", emv.Words(0x9F34, r.data[0x9F34])...)
+				return nil
+			}
+		} else {
+			r.unsupported(method & 0x3F)
 		}
 		if method&cvmNext == 0 {
 			break
 		}
 	}
-	if len(r.data[0x9F34]) == 3 && r.data[0x9F34][0] == 0x3F {
-		r.data[0x9F34] = []byte{0x3F, 0x00, resultFailed}
-	}
 	r.tvr[2] |= 0x80
-	r.note("Cardholder verification", "not successful")
+	r.note("Cardholder verification", append([]string{"not successful"}, emv.Words(0x9F34, r.data[0x9F34])...)...)
 	return nil
 }
 
-func binary32(b []byte) uint64 {
+// unsupported is a rule whose condition holds and whose method the terminal does not
+// know, or knows and has no device for (Book 3 10.5, 10.5.1).
+func (r *run) unsupported(method byte) {
+	switch {
+	case method > 0x0F && method != cvmSignature && method != cvmNone:
+		r.tvr[2] |= 0x40
+	case method >= cvmPlain && method <= cvmCipherSign && r.data[0x9F33][1]&0xD0 == 0:
+		r.tvr[2] |= 0x10
+	}
+}
+
+func amount32(b []byte) uint64 {
 	return uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
 }
 
 // condition tells whether a CV rule applies (Book 3 table 40): the terminal is attended.
 func (r *run) condition(cond, method byte, x, y uint64) bool {
-	cash, cashback := r.Type == 0x01, r.Type == 0x09
+	cash, cashback := r.Type == typeCash, r.Type == typeCashback
 	own := string(r.data[0x9F42]) == string(r.Currency[:])
 	switch cond {
 	case 0x00:
@@ -124,54 +173,50 @@ func (r *run) condition(cond, method byte, x, y uint64) bool {
 	case 0x05:
 		return cashback
 	case 0x06:
-		return own && r.Amount < x
+		return own && r.total() < x
 	case 0x07:
-		return own && r.Amount >= x
+		return own && r.total() > x
 	case 0x08:
-		return own && r.Amount < y
+		return own && r.total() < y
 	case 0x09:
-		return own && r.Amount >= y
+		return own && r.total() > y
 	}
 	return false
 }
 
-// supports tells whether the terminal can do a method: what 9F33 says.
+// supports tells whether the terminal can do a method: what 9F33 says. To fail it can
+// always.
 func (r *run) supports(method byte) bool {
-	bit := map[byte]byte{cvmPlain: 0x80, cvmOnline: 0x40, cvmSignature: 0x20, cvmCipher: 0x10, cvmNone: 0x08, cvmPlainSignature: 0x80 | 0x20, cvmCipherSign: 0x10 | 0x20}[method]
-	return bit != 0 && r.data[0x9F33][1]&bit == bit
+	bit, known := map[byte]byte{0x00: 0, cvmPlain: 0x80, cvmOnline: 0x40, cvmSignature: 0x20, cvmCipher: 0x10, cvmNone: 0x08, cvmPlainSignature: 0x80 | 0x20, cvmCipherSign: 0x10 | 0x20}[method]
+	return known && r.data[0x9F33][1]&bit == bit
 }
 
-// perform does a method.
-func (r *run) perform(ctx context.Context, method byte) (result byte, known bool, err error) {
+// perform does a method that the terminal supports.
+func (r *run) perform(ctx context.Context, method byte) (result byte, err error) {
 	switch method {
 	case 0x00:
-		return resultFailed, true, nil
+		return resultFailed, nil
 	case cvmNone:
-		return resultRight, true, nil
+		return resultRight, nil
 	case cvmSignature:
-		return resultUnknown, true, nil
-	case cvmOnline:
-		if r.PIN == "" {
-			r.tvr[2] |= 0x10
-			return resultFailed, true, nil
-		}
-		r.tvr[2] |= 0x04
-		return resultUnknown, true, nil
-	case cvmPlain, cvmPlainSignature, cvmCipher, cvmCipherSign:
-		if r.PIN == "" {
-			r.tvr[2] |= 0x10
-			return resultFailed, true, nil
-		}
-		ok, err := r.offlinePIN(ctx, method == cvmCipher || method == cvmCipherSign)
-		if err != nil || !ok {
-			return resultFailed, true, err
-		}
-		if method == cvmPlainSignature || method == cvmCipherSign {
-			return resultUnknown, true, nil
-		}
-		return resultRight, true, nil
+		return resultUnknown, nil
 	}
-	return resultFailed, false, nil
+	if r.PIN == "" { // Book 4 6.3.4.3
+		r.tvr[2] |= 0x08
+		return resultFailed, nil
+	}
+	if method == cvmOnline {
+		r.tvr[2] |= 0x04
+		return resultUnknown, nil
+	}
+	ok, err := r.offlinePIN(ctx, method == cvmCipher || method == cvmCipherSign)
+	switch {
+	case err != nil || !ok:
+		return resultFailed, err
+	case method == cvmPlainSignature || method == cvmCipherSign:
+		return resultUnknown, nil
+	}
+	return resultRight, nil
 }
 
 // offlinePIN is the verification of a PIN by the card (Book 3 10.5.1, Book 2 7.2).
@@ -200,8 +245,8 @@ func (r *run) offlinePIN(ctx context.Context, enciphered bool) (ok bool, err err
 	cmd := apdu.Command{INS: 0x20, P2: 0x80, Data: block[:]}
 	if enciphered {
 		if r.pinKey == nil {
-			if err := r.recoverICC(); err != nil {
-				return false, err
+			if err := r.recoverICC(); err != nil { // Book 3 10.5.1: this method is not successful
+				return false, r.goOn("PIN encipherment", err)
 			}
 		}
 		var challenge [8]byte
