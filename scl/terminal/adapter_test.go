@@ -442,8 +442,15 @@ func TestWholeAnswers(t *testing.T) {
 
 	r, err := c.Transmit(t.Context(), []byte{0x02, 0xA4, 0, 0}, nil)
 	require.NoError(t, err)
+	require.Equal(t, append(bytes.Clone(long[:256]), 0x61, 0x00), r, "a short command has short answers")
+	require.Equal(t, []string{"02A40000", "02C0000000"}, asked)
+
+	asked = nil
+	extended := []byte{0x02, 0xA4, 0, 0, 0, 0, 1, 0xFF}
+	r, err = c.Transmit(t.Context(), extended, nil)
+	require.NoError(t, err)
 	require.Equal(t, append(bytes.Clone(long), 0x90, 0x00), r)
-	require.Equal(t, []string{"02A40000", "02C0000000", "02C0000000", "02C0000058"}, asked)
+	require.Equal(t, []string{"02C0000000", "02C0000000", "02C0000058"}, asked[1:])
 
 	asked = nil
 	_, err = c.Transmit(t.Context(), []byte{0xC1, 0xA4, 0, 0}, nil)

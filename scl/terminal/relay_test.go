@@ -75,7 +75,7 @@ func TestRelay(t *testing.T) {
 			return append(make([]byte, n), 0x90, 0x00)
 		}
 	})
-	require.Len(t, transmit(0, 0xA4, 4, 0), 302, "the terminal of this link does not ask for the rest")
+	require.Len(t, transmit(0, 0xA4, 4, 0), 258, "the terminal of this link does not ask for the first 256 bytes")
 
 	p.Activate(t, nil)
 	_, err = c.ATR(t.Context())

@@ -17,7 +17,8 @@ type whole struct {
 }
 
 // answer is the R-APDU to the command p whose first answer is out: out, or all of
-// what it announces, as long as it fits into a frame.
+// what it announces, as long as it fits into a frame. A short command has short answers,
+// of 256 bytes at most (ISO/IEC 7816-3 12.1.2): readers have no room for more.
 func (w *whole) answer(p, out []byte) []byte {
 	if len(out) != 2 || out[0] != byte(apdu.MoreData>>8) {
 		return out
@@ -39,7 +40,7 @@ func (w *whole) answer(p, out []byte) []byte {
 			return out
 		}
 		w.parts = append(w.parts, data...)
-		if sw&0xFF00 != apdu.MoreData || len(w.parts) > transport.MaxFrame-apdu.MaxShortNe {
+		if sw&0xFF00 != apdu.MoreData || !c.Extended || len(w.parts) > transport.MaxFrame-apdu.MaxShortNe {
 			return sw.Append(append(out[:0], w.parts...))
 		}
 	}
