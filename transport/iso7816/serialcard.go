@@ -23,7 +23,8 @@ type serialCard struct {
 	url  string
 	line line
 
-	life sync.Mutex // one Open, Close at a time
+	life  sync.Mutex    // one Open, Close at a time
+	ended chan struct{} // closed when the worker of the last Open has gone; of life
 
 	mu      sync.Mutex // guards what follows; never held while a Receiver runs
 	wake    sync.Cond  // for the worker
@@ -120,7 +121,15 @@ func (c *serialCard) Open(ctx context.Context, r transport.Receiver) error {
 		return fmt.Errorf("link %q: %w", c.url, err)
 	}
 	s.stop = context.AfterFunc(ctx, func() { c.close(s) })
-	go c.serve(s, r)
+	before, ended := c.ended, make(chan struct{})
+	c.ended = ended
+	go func() {
+		defer close(ended)
+		if before != nil {
+			<-before // the Receiver may still be in a Frame of the session before
+		}
+		c.serve(s, r)
+	}()
 	return nil
 }
 
