@@ -23,6 +23,7 @@ import (
 	"github.com/sspemu/sspemu/cmd/sspemu/console"
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/rsakey"
+	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/transport"
 )
 
@@ -33,8 +34,10 @@ type emvFlags struct {
 	currency, country, pin, issuer, ca string
 	date, kind, floor                  string
 	contactless, online, read, asJSON  bool
-	quiet                              bool
-	kernel                             int
+	quiet, bypass, goOn                bool
+	kernel, target                     int
+	cvmLimit                           string
+	tac                                map[string]string
 	timeout                            time.Duration
 	aids                               []string
 	random                             int64
@@ -48,12 +51,15 @@ func newEMV() *cobra.Command {
 		Long: `Walks a whole EMV transaction on a card, prints each step with its data elements in
 words, and checks certificates, signatures and, with --issuer, the cryptogram. It stops
 at the first thing that is wrong, with the clause that says so; the exit code is 1 then.
+With --go-on it does what a terminal in a shop does: what is wrong with signatures sets
+bits of the TVR, and the action codes of card and terminal decide.
 
 Without --link the card is the active bundle of the serve that is running, or, when none
-is, the payment bundle in this process. --read only reads; use that on real cards. PANs
-are masked, records are shown by element.`,
+is, the payment bundle in this process. --read only reads; use that on real cards, with
+--ca for the keys of their schemes. PANs are masked, records are shown by element.`,
 		Example: `  sspemu emv --amount 12.34 --pin 1234
   sspemu emv --contactless --aid F0535350450201 --issuer http://127.0.0.1:8583
+  sspemu emv --tac denial=0400000000 --go-on --persona payment=FILE
   sspemu emv --link 'pcsc:My Reader' --read --aids A000000004,A000000003`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -61,20 +67,25 @@ are masked, records are shown by element.`,
 	f := cmd.Flags()
 	f.StringVar(&o.link, "link", "", "link to a card, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader), ...")
 	f.StringVar(&o.aid, "aid", "", "select this application, an `AID` in hexadecimal (default: the best one)")
-	f.StringSliceVar(&o.aids, "aids", []string{"F053535045", "F053535046"}, "`AIDS` that the terminal knows, for cards without directory")
+	f.StringSliceVar(&o.aids, "aids", []string{"F053535045", "F053535046"}, "`AIDS` that the terminal knows, or how they begin (default: the test ones, and all of a directory)")
 	f.StringVar(&o.amount, "amount", "10.00", "`AMOUNT` of the transaction")
 	f.StringVar(&o.cashback, "cashback", "0", "`AMOUNT` of cashback")
 	f.StringVar(&o.currency, "currency", "978", "currency, an ISO 4217 `NUMBER`")
 	f.StringVar(&o.country, "country", "276", "country of the terminal, an ISO 3166 `NUMBER`")
 	f.StringVar(&o.kind, "type", "purchase", "`TYPE` of the transaction: purchase, cash or cashback")
 	f.StringVar(&o.floor, "floor", "0", "floor limit: below `AMOUNT` the terminal does not want to go online")
-	f.StringVar(&o.pin, "pin", "", "`PIN` that the cardholder enters (default: none)")
+	f.StringVar(&o.pin, "pin", "", "`PIN` that the cardholder enters (default: there is no PIN pad)")
+	f.BoolVar(&o.bypass, "bypass", false, "there is a PIN pad, and the cardholder enters no PIN")
 	f.StringVar(&o.issuer, "issuer", "", "issuer host, a `URL` (sspemu issuer); builtin: one in this process; without: unable to go online")
 	f.StringVar(&o.ca, "ca", "", "public keys of certification authorities, a `FILE` of sspemu persona payment (default: those of the built-in persona)")
 	f.StringVar(&o.date, "date", "", "date of the transaction, `YYYY-MM-DD` (default: today)")
 	f.BoolVar(&o.contactless, "contactless", false, "be a contactless reader")
 	f.IntVar(&o.kernel, "kernel", 0, "contactless in the style of kernel 2 or 3 (default: as the card says)")
+	f.StringVar(&o.cvmLimit, "cvm-limit", "", "contactless: above `AMOUNT` the cardholder is verified (default: never)")
 	f.BoolVar(&o.online, "online", false, "the merchant wants to go online")
+	f.IntVar(&o.target, "target", 0, "`PERCENT` of the transactions below the floor limit that go online at random")
+	f.StringToStringVar(&o.tac, "tac", nil, "terminal action codes, `KIND=HEX`,... of five bytes; KIND is denial, online or default (default: zeros)")
+	f.BoolVar(&o.goOn, "go-on", false, "what is wrong with signatures sets bits of the TVR instead of ending the transaction")
 	f.BoolVar(&o.read, "read", false, "read the card, make no transaction")
 	f.Int64Var(&o.random, "unpredictable", 0, "unpredictable numbers follow from this `NUMBER` (default: from the system)")
 	f.BoolVar(&o.quiet, "quiet", false, "print the result only")
@@ -106,6 +117,27 @@ func isoNumber(s string) (b [2]byte, err error) {
 	return [2]byte{byte(n >> 8), byte(n)}, nil
 }
 
+// actionCodes reads --tac.
+func actionCodes(m map[string]string) (t terminal.ActionCodes, err error) {
+	for kind, v := range m {
+		b, err := hex.DecodeString(v)
+		if err != nil || len(b) != 5 {
+			return t, fmt.Errorf("%s: %q is not five bytes in hexadecimal", kind, v)
+		}
+		switch kind {
+		case "denial":
+			t.Denial = [5]byte(b)
+		case "online":
+			t.Online = [5]byte(b)
+		case "default":
+			t.Default = [5]byte(b)
+		default:
+			return t, fmt.Errorf("%q: there are denial, online and default", kind)
+		}
+	}
+	return t, nil
+}
+
 // config makes the terminal of the flags; mistakes are usage errors.
 func (o *emvFlags) config() (c terminal.Config, err error) {
 	wrong := func(flag string, err error) error { return usage(fmt.Errorf("--%s: %w", flag, err)) }
@@ -131,6 +163,18 @@ func (o *emvFlags) config() (c terminal.Config, err error) {
 	if c.Floor, err = minorUnits(o.floor); err != nil {
 		return c, wrong("floor", err)
 	}
+	if o.cvmLimit != "" {
+		if c.CVMLimit, err = minorUnits(o.cvmLimit); err != nil {
+			return c, wrong("cvm-limit", err)
+		}
+	}
+	if o.target < 0 || o.target > 99 {
+		return c, wrong("target", fmt.Errorf("%d is not a percentage from 0 to 99", o.target))
+	}
+	c.Selection = terminal.Selection{Target: o.target, MaxTarget: o.target}
+	if c.TAC, err = actionCodes(o.tac); err != nil {
+		return c, wrong("tac", err)
+	}
 	if c.Currency, err = isoNumber(o.currency); err != nil {
 		return c, wrong("currency", err)
 	}
@@ -148,7 +192,10 @@ func (o *emvFlags) config() (c terminal.Config, err error) {
 			return c, wrong("pin", errors.New("a PIN has 4 to 12 digits"))
 		}
 	}
-	c.PIN = o.pin
+	if o.bypass && o.pin != "" {
+		return c, wrong("bypass", errors.New("a cardholder who enters a PIN does not bypass it (--pin)"))
+	}
+	c.PIN, c.Bypass, c.GoOn = o.pin, o.bypass, o.goOn
 	if o.date != "" {
 		if c.Date, err = time.Parse("2006-01-02", o.date); err != nil {
 			return c, wrong("date", fmt.Errorf("%q is not of the form YYYY-MM-DD", o.date))
@@ -169,6 +216,7 @@ func (o *emvFlags) run(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	c.Listed = cmd.Flags().Changed("aids")
 	if c.Authority, err = o.authorities(); err != nil {
 		return err
 	}
@@ -206,6 +254,9 @@ func (o *emvFlags) run(cmd *cobra.Command) (err error) {
 		}
 	} else if err == nil {
 		printResult(out, res)
+	}
+	if err == nil && len(res.Wrong) > 0 {
+		err = errors.New(res.Wrong[0])
 	}
 	if err != nil {
 		return fmt.Errorf("emv: %w", err)
@@ -311,6 +362,7 @@ func (t talker) Transmit(ctx context.Context, capdu, dst []byte) ([]byte, error)
 type emvStep struct {
 	Title    string       `json:"title"`
 	Command  string       `json:"command,omitempty"`
+	Sent     []emvElement `json:"sent,omitempty"`
 	SW       string       `json:"sw,omitempty"`
 	Words    string       `json:"words,omitempty"`
 	Elements []emvElement `json:"elements,omitempty"`
@@ -334,12 +386,24 @@ func stepOf(s terminal.Step) emvStep {
 	if len(s.Command) > 5 && s.Command[1] == 0x20 {
 		e.Command = fmt.Sprintf("%X", s.Command[:5]) + strings.Repeat("**", len(s.Command)-5)
 	}
+	for _, d := range s.Sent {
+		e.Sent = append(e.Sent, emvElement{0, fmt.Sprintf("%X", uint32(d.Tag)), emv.Name(d.Tag), emv.Shown(d.Tag, d.Value), emv.Words(d.Tag, d.Value)})
+	}
 	data, sw, ok := apdu.Status(s.Response)
 	if !ok {
 		return e
 	}
 	e.SW, e.Words = fmt.Sprintf("%04X", uint16(sw)), sw.Words()
 	lines, _ := emv.Lines(data)
+	if v, err := tlv.Find(data, 0x80); err == nil && len(lines) == 1 {
+		if within, _ := emv.Lines(emv.Format1(s.Command[1], v)); within != nil {
+			lines[0].Value = ""
+			for _, l := range within {
+				l.Depth++
+				lines = append(lines, l)
+			}
+		}
+	}
 	for _, l := range lines {
 		e.Elements = append(e.Elements, emvElement{l.Depth, fmt.Sprintf("%X", uint32(l.Tag)), l.Name, l.Value, l.Words})
 	}
@@ -349,26 +413,40 @@ func stepOf(s terminal.Step) emvStep {
 func (e emvStep) print(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", e.Title)
 	if e.Command != "" {
-		fmt.Fprintf(w, "  > %s\n  < %s  %s\n", e.Command, e.SW, e.Words)
+		fmt.Fprintf(w, "  > %s\n", e.Command)
+		for _, l := range e.Sent {
+			l.print(w)
+		}
+		fmt.Fprintf(w, "  < %s  %s\n", e.SW, e.Words)
 	}
+	said := map[string]bool{}
 	for _, l := range e.Elements {
-		indent := strings.Repeat("  ", l.Depth+2)
-		fmt.Fprintf(w, "%s%-6s %s", indent, l.Tag, l.Name)
-		if l.Value != "" {
-			fmt.Fprintf(w, ": %s", short(l.Value))
-		}
-		if len(l.Words) == 1 && l.Words[0] != l.Value {
-			fmt.Fprintf(w, "  (%s)", l.Words[0])
-		}
-		fmt.Fprintln(w)
-		if len(l.Words) > 1 {
-			for _, s := range l.Words {
-				fmt.Fprintf(w, "%s         %s\n", indent, s)
-			}
+		l.print(w)
+		for _, s := range l.Words {
+			said[s] = true
 		}
 	}
 	for _, n := range e.Notes {
-		fmt.Fprintf(w, "  = %s\n", n)
+		if !said[n] {
+			fmt.Fprintf(w, "  = %s\n", n)
+		}
+	}
+}
+
+func (l emvElement) print(w io.Writer) {
+	indent := strings.Repeat("  ", l.Depth+2)
+	fmt.Fprintf(w, "%s%-6s %s", indent, l.Tag, l.Name)
+	if l.Value != "" {
+		fmt.Fprintf(w, ": %s", short(l.Value))
+	}
+	if len(l.Words) == 1 && l.Words[0] != l.Value {
+		fmt.Fprintf(w, "  (%s)", l.Words[0])
+	}
+	fmt.Fprintln(w)
+	if len(l.Words) > 1 {
+		for _, s := range l.Words {
+			fmt.Fprintf(w, "%s         %s\n", indent, s)
+		}
 	}
 }
 
@@ -402,14 +480,20 @@ type emvResult struct {
 	TSI        string `json:"tsi"`
 	ODA        string `json:"offline_data_authentication,omitempty"`
 	CVM        string `json:"cardholder_verification,omitempty"`
+	CVMResults string `json:"cvm_results"`
 	Online     bool   `json:"online"`
+	ARC        string `json:"authorisation_response_code,omitempty"`
 	Scripts    int    `json:"scripts"`
+	Results    string `json:"issuer_script_results,omitempty"`
+
+	Wrong []string `json:"wrong,omitempty"`
 }
 
 func resultOf(r *terminal.Result) emvResult {
 	return emvResult{
 		AID: fmt.Sprintf("%X", r.AID), Label: r.Label, PAN: r.PAN, Outcome: r.Outcome, Cryptogram: emv.CryptogramName(r.CID), AC: fmt.Sprintf("%X", r.AC),
-		ATC: r.ATC, TVR: fmt.Sprintf("%X", r.TVR), TSI: fmt.Sprintf("%X", r.TSI), ODA: r.ODA, CVM: r.CVM, Online: r.Online, Scripts: r.Scripts,
+		ATC: r.ATC, TVR: fmt.Sprintf("%X", r.TVR), TSI: fmt.Sprintf("%X", r.TSI), ODA: r.ODA, CVM: r.CVM, CVMResults: fmt.Sprintf("%X", r.CVMResults),
+		Online: r.Online, ARC: r.ARC, Scripts: r.Scripts, Results: fmt.Sprintf("%X", r.Results), Wrong: r.Wrong,
 	}
 }
 
@@ -425,7 +509,16 @@ func printResult(w io.Writer, r *terminal.Result) {
 	if r.CVM != "" {
 		fmt.Fprintf(w, "  cardholder verification: %s\n", r.CVM)
 	}
+	if r.ARC != "" {
+		fmt.Fprintf(w, "  response code: %s\n", emv.ResponseCode(r.ARC))
+	}
 	if r.Scripts > 0 {
 		fmt.Fprintf(w, "  issuer scripts: %d commands carried out\n", r.Scripts)
+	}
+	for _, s := range emv.Words(0x9F5B, r.Results) {
+		fmt.Fprintf(w, "  %s\n", s)
+	}
+	for _, s := range r.Wrong {
+		fmt.Fprintf(w, "  WRONG: %s\n", s)
 	}
 }

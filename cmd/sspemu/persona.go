@@ -25,13 +25,14 @@ func newPersona() *cobra.Command {
 }
 
 func newPersonaPayment() *cobra.Command {
-	return &cobra.Command{
+	var keysOnly bool
+	cmd := &cobra.Command{
 		Use:   "payment [FILE]",
-		Short: "Print the public keys of the certification authorities of payment cards",
-		Long: `Prints, as JSON, the public keys that a terminal needs for the cards of a persona:
-registered application provider, index, modulus, exponent and the SHA-1 check sum of
-EMV Book 2 table 30. Without FILE, those of the default persona. sspemu emv --ca reads
-it.`,
+		Short: "Print what a terminal needs for payment cards: keys of certification authorities, AIDs",
+		Long: `Prints, as JSON, what a terminal needs for the cards of a persona: the public keys of the
+certification authorities (registered application provider, index, modulus, exponent and
+the SHA-1 check sum of EMV Book 2 table 30), and the applications. Without FILE, those of
+the default persona. sspemu emv --ca reads it. Nothing that is secret is in it.`,
 		Example: `  sspemu persona payment > ca.json
   sspemu emv --link 'pcsc:Virtual PCD' --ca ca.json`,
 		Args: cobra.MaximumNArgs(1),
@@ -52,15 +53,29 @@ it.`,
 					RID: profile.Hex(a.RID[:]), Index: profile.Hex([]byte{a.Index}), Modulus: profile.Hex(k.Modulus), Exponent: profile.Hex(k.Exponent), CheckSum: profile.Hex(sum[:]),
 				})
 			}
+			for _, a := range p.Applications {
+				if !keysOnly {
+					list.Applications = append(list.Applications, application{AID: profile.Hex(a.AID), Label: a.Label})
+				}
+			}
 			return printJSON(cmd.OutOrStdout(), list)
 		},
 	}
+	cmd.Flags().BoolVar(&keysOnly, "ca", false, "the keys only")
+	return cmd
 }
 
 // authorityList is the file of --ca.
 type authorityList struct {
-	Schema      int         `json:"schema"`
-	Authorities []authority `json:"authorities"`
+	Schema       int           `json:"schema"`
+	Authorities  []authority   `json:"authorities"`
+	Applications []application `json:"applications,omitempty"`
+}
+
+// application is one that a terminal may know.
+type application struct {
+	AID   string `json:"aid"`
+	Label string `json:"label"`
 }
 
 // authority is one public key; all of it hexadecimal.

@@ -200,6 +200,23 @@ func TestLinesIn(t *testing.T) {
 	require.Equal(t, []string{"0 Biometric Information Template (BIT) []", "1 Biometric Header Template (BHT) []", "2 Biometric Type 08[]", "2 Biometric Subtype 02[]"}, names)
 }
 
+func TestFormat1(t *testing.T) {
+	for _, c := range []struct {
+		ins         byte
+		value, want string
+	}{
+		{0xA8, "1800 08010100", "82 02 1800 94 04 08010100"},
+		{0xA8, "18", ""},
+		{0xAE, "80 0005 0102030405060708", "9F27 01 80 9F36 02 0005 9F26 08 0102030405060708"},
+		{0xAE, "80 0005 0102030405060708 06010A", "9F27 01 80 9F36 02 0005 9F26 08 0102030405060708 9F10 03 06010A"},
+		{0xAE, "80", ""},
+		{0x88, "AABB", "9F4B 02 AABB"},
+		{0xEA, "AABB", ""},
+	} {
+		require.Equal(t, strings.ToLower(strings.ReplaceAll(c.want, " ", "")), hex.EncodeToString(emv.Format1(c.ins, unhex(t, c.value))))
+	}
+}
+
 func FuzzParseDOL(f *testing.F) {
 	f.Add(unhex(f, "9F02069505"), []byte("data"))
 	f.Fuzz(func(t *testing.T, b, data []byte) {

@@ -338,6 +338,24 @@ var tvr = [][8]string{
 		"CA ECC key missing, or relay resistance time limits exceeded", "ECC key recovery failed, or relay resistance performed", "relay resistance not performed"},
 }
 
+// Format1 takes the value of a response of format 1 (template 80) apart, which holds data
+// elements without tags: to GET PROCESSING OPTIONS, GENERATE AC and INTERNAL
+// AUTHENTICATE (Book 3 6.5.8.4, 6.5.5.4, 6.5.9.4). nil: it does not say what it holds.
+func Format1(ins byte, v []byte) (objects []byte) {
+	switch {
+	case ins == 0xA8 && len(v) >= 2:
+		return tlv.Append(tlv.Append(nil, 0x82, v[:2]...), 0x94, v[2:]...)
+	case ins == 0xAE && len(v) >= 11:
+		objects = tlv.Append(tlv.Append(tlv.Append(nil, 0x9F27, v[0]), 0x9F36, v[1:3]...), 0x9F26, v[3:11]...)
+		if len(v) > 11 {
+			objects = tlv.Append(objects, 0x9F10, v[11:]...)
+		}
+	case ins == 0x88 && len(v) > 0:
+		return tlv.Append(nil, 0x9F4B, v...)
+	}
+	return objects
+}
+
 // Line is a data element for people; its depth tells the templates around it.
 type Line struct {
 	Depth int

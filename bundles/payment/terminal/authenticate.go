@@ -189,7 +189,7 @@ func (r *run) dynamic(ctx context.Context) error {
 	if !asks {
 		return wrong("EMV Book 2 6.5.1", "the DDOL does not ask for an unpredictable number")
 	}
-	sent := emv.Fill(ddol, r.value)
+	sent := r.fill(ddol)
 	return r.send(ctx, "INTERNAL AUTHENTICATE", apdu.Command{INS: 0x88, Data: sent, Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
 		if sw != apdu.OK {
 			return nil, fatal(unexpected("EMV Book 2 6.5.1", "INTERNAL AUTHENTICATE", sw))

@@ -247,7 +247,7 @@ func (r *run) stripe(ctx context.Context) error {
 	if err != nil {
 		return wrong("EMV Book 3 5.4", "the UDOL: %v", err)
 	}
-	err = r.send(ctx, "COMPUTE CRYPTOGRAPHIC CHECKSUM", apdu.Command{CLA: 0x80, INS: 0x2A, P1: 0x8E, P2: 0x80, Data: emv.Fill(udol, r.value), Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
+	err = r.send(ctx, "COMPUTE CRYPTOGRAPHIC CHECKSUM", apdu.Command{CLA: 0x80, INS: 0x2A, P1: 0x8E, P2: 0x80, Data: r.fill(udol), Ne: 256}, func(data []byte, sw apdu.SW) ([]string, error) {
 		if sw != apdu.OK {
 			return nil, unexpected(clause, "COMPUTE CRYPTOGRAPHIC CHECKSUM", sw)
 		}

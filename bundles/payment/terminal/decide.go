@@ -206,7 +206,7 @@ func (r *run) generate(ctx context.Context, ask byte, second bool) error {
 			return err
 		}
 	}
-	data := emv.Fill(dol, r.value)
+	data := r.fill(dol)
 	if second {
 		r.cdol2 = data
 	} else {

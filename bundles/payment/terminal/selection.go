@@ -282,7 +282,7 @@ func (r *run) optionsCommand() (apdu.Command, error) {
 	if err != nil {
 		return apdu.Command{}, wrong("EMV Book 3 5.4", "the PDOL: %v", err)
 	}
-	r.fromPDO = emv.Fill(pdol, r.value)
+	r.fromPDO = r.fill(pdol)
 	if len(r.fromPDO) > 252 {
 		return apdu.Command{}, wrong("EMV Book 3 6.5.8.2", "the PDOL asks for %d bytes; a command has 255 at most", len(r.fromPDO))
 	}

@@ -119,8 +119,15 @@ type Config struct {
 type Step struct {
 	Title    string
 	Command  []byte   // nil: none was sent
+	Sent     []Datum  // what the command holds, when a list of the card asked for it
 	Response []byte   // with its status word
 	Notes    []string // what the terminal found
+}
+
+// Datum is a data element with the value that was sent.
+type Datum struct {
+	Tag   emv.Tag
+	Value []byte
 }
 
 // Result is how a transaction ended.
@@ -201,6 +208,7 @@ type run struct {
 	res     Result
 	combine bool // CDA is to be asked for
 	broken  bool // CDA failed
+	sending []Datum
 	relay   []byte
 }
 
@@ -417,8 +425,20 @@ func (r *run) send(ctx context.Context, title string, cmd apdu.Command, f func(d
 	if err != nil {
 		notes = append(notes, "WRONG: "+err.Error())
 	}
-	r.Report(Step{Title: title, Command: r.shown(cmd), Response: bytes.Clone(rapdu), Notes: notes})
+	r.Report(Step{Title: title, Command: r.shown(cmd), Sent: r.sending, Response: bytes.Clone(rapdu), Notes: notes})
+	r.sending = nil
 	return err
+}
+
+// fill makes what a list asks for, to be sent with the next command.
+func (r *run) fill(dol []emv.Entry) []byte {
+	data := emv.Fill(dol, r.value)
+	at := 0
+	for _, e := range dol {
+		r.sending = append(r.sending, Datum{e.Tag, data[at : at+e.Len]})
+		at += e.Len
+	}
+	return data
 }
 
 // shown is a command as it may be printed: stars for the PIN of VERIFY, and for PAN and
