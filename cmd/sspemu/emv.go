@@ -383,8 +383,11 @@ func stepOf(s terminal.Step) emvStep {
 		return e
 	}
 	e.Command = fmt.Sprintf("%X", s.Command)
-	if len(s.Command) > 5 && s.Command[1] == 0x20 {
-		e.Command = fmt.Sprintf("%X", s.Command[:5]) + strings.Repeat("**", len(s.Command)-5)
+	if len(s.Command) > 5 && s.Command[1] == 0x20 { // a PIN, plain or enciphered
+		e.Command = fmt.Sprintf("%X", s.Command[:5]) + strings.Repeat("**", min(8, len(s.Command)-5))
+		if len(s.Command) > 5+8 {
+			e.Command += "..."
+		}
 	}
 	for _, d := range s.Sent {
 		e.Sent = append(e.Sent, emvElement{0, fmt.Sprintf("%X", uint32(d.Tag)), emv.Name(d.Tag), emv.Shown(d.Tag, d.Value), emv.Words(d.Tag, d.Value)})
@@ -394,7 +397,15 @@ func stepOf(s terminal.Step) emvStep {
 		return e
 	}
 	e.SW, e.Words = fmt.Sprintf("%04X", uint16(sw)), sw.Words()
-	lines, _ := emv.Lines(data)
+	if len(data) > 0 && s.Command[1] == 0x84 {
+		e.Elements = []emvElement{{Name: "challenge", Value: fmt.Sprintf("%X", data)}}
+		return e
+	}
+	lines, rest := emv.Lines(data)
+	if len(rest) > 0 { // not shown: it may hold what is to be masked
+		e.Elements = []emvElement{{Name: fmt.Sprintf("%d bytes that are no data objects", len(data))}}
+		return e
+	}
 	if v, err := tlv.Find(data, 0x80); err == nil && len(lines) == 1 {
 		if within, _ := emv.Lines(emv.Format1(s.Command[1], v)); within != nil {
 			lines[0].Value = ""
@@ -435,7 +446,11 @@ func (e emvStep) print(w io.Writer) {
 
 func (l emvElement) print(w io.Writer) {
 	indent := strings.Repeat("  ", l.Depth+2)
-	fmt.Fprintf(w, "%s%-6s %s", indent, l.Tag, l.Name)
+	if l.Tag == "" {
+		fmt.Fprintf(w, "%s%s", indent, l.Name)
+	} else {
+		fmt.Fprintf(w, "%s%-6s %s", indent, l.Tag, l.Name)
+	}
 	if l.Value != "" {
 		fmt.Fprintf(w, ": %s", short(l.Value))
 	}
