@@ -186,7 +186,9 @@ func (o *emvFlags) config() (c terminal.Config, err error) {
 	if !ok {
 		return c, wrong("type", fmt.Errorf("%q: there are purchase, cash and cashback", o.kind))
 	}
-	c.Type = k
+	if c.Type = k; c.Other > 0 && k == 0x00 {
+		c.Type = kinds["cashback"]
+	}
 	if o.pin != "" {
 		if _, err := oda.PINBlock(o.pin); err != nil {
 			return c, wrong("pin", errors.New("a PIN has 4 to 12 digits"))

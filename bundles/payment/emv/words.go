@@ -312,7 +312,7 @@ var bitWords = map[Tag][][8]string{
 	0x9B: {{"offline data authentication was performed", "cardholder verification was performed", "card risk management was performed", "issuer authentication was performed", "terminal risk management was performed", "script processing was performed"}, {}},
 	0x9F07: {{"valid for domestic cash", "valid for international cash", "valid for domestic goods", "valid for international goods", "valid for domestic services", "valid for international services", "valid at ATMs", "valid at terminals other than ATMs"},
 		{"domestic cashback allowed", "international cashback allowed"}},
-	0x9F33: {{"manual key entry", "magnetic stripe", "IC with contacts"}, {"plaintext PIN by ICC", "enciphered PIN online", "signature", "enciphered PIN by ICC", "no CVM required"}, {"SDA", "DDA", "card capture", "", "CDA"}},
+	0x9F33: {{"manual key entry", "magnetic stripe", "IC with contacts"}, {"plaintext PIN by ICC", "enciphered PIN online", "signature", "enciphered PIN by ICC", "no CVM required", "online biometric", "offline biometric", "enciphered PIN by ICC (ECC)"}, {"SDA", "DDA", "card capture", "", "CDA", "XDA"}},
 	0x9F40: {{"cash", "goods", "services", "cashback", "inquiry", "transfer", "payment", "administrative"}, {"cash deposit"},
 		{"numeric keys", "alphabetic and special keys", "command keys", "function keys"},
 		{"print for the attendant", "print for the cardholder", "display for the attendant", "display for the cardholder", "", "", "code table 10", "code table 9"},

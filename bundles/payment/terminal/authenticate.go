@@ -14,7 +14,7 @@ import (
 
 // Bits of AIP, TVR and TSI (Book 3 annex C).
 const (
-	aipSDA, aipDDA, aipCVM, aipRisk, aipIssuer, aipCDA = 0x40, 0x20, 0x10, 0x08, 0x04, 0x01
+	aipSDA, aipDDA, aipCVM, aipIssuer, aipCDA = 0x40, 0x20, 0x10, 0x04, 0x01
 
 	tvr1NotPerformed, tvr1SDA, tvr1Missing, tvr1DDA, tvr1CDA, tvr1Selected = 0x80, 0x40, 0x20, 0x08, 0x04, 0x02
 
@@ -88,11 +88,8 @@ func (r *run) authenticateQuietly(context.Context) {
 }
 
 func (r *run) recoverIssuer() (oda.PublicKey, error) {
-	for _, t := range []emv.Tag{0x8F, 0x90, 0x9F32} {
-		if r.data[t] == nil {
-			r.tvr[0] |= tvr1Missing
-			return oda.PublicKey{}, wrong("EMV Book 3 7.2", "%s (%X) is missing", emv.Name(t), uint32(t))
-		}
+	if err := r.missing(0x8F, 0x90, 0x9F32); err != nil {
+		return oda.PublicKey{}, err
 	}
 	if len(r.aid) < 5 || len(r.data[0x8F]) != 1 {
 		return oda.PublicKey{}, wrong("EMV Book 2 6.2", "no RID or no index of one byte")
@@ -100,6 +97,9 @@ func (r *run) recoverIssuer() (oda.PublicKey, error) {
 	ca, ok := r.Authority([5]byte(r.aid[:5]), r.data[0x8F][0])
 	if !ok {
 		return oda.PublicKey{}, wrong("EMV Book 2 6.2", "the terminal does not hold the key %02X of the certification authority of RID %X (--ca FILE)", r.data[0x8F][0], r.aid[:5])
+	}
+	if r.data[0x92] == nil && longer(ca, r.data[0x90], 13, 36) {
+		return oda.PublicKey{}, r.missing(0x92)
 	}
 	c, err := oda.RecoverIssuer(oda.Soft, ca, r.data[0x90], r.data[0x92], r.data[0x9F32], r.pan(), r.today())
 	if err != nil {
@@ -109,9 +109,32 @@ func (r *run) recoverIssuer() (oda.PublicKey, error) {
 	return c.Key, nil
 }
 
+// missing says which of the data elements is not there, and sets the bit of the TVR
+// (Book 3 table 35).
+func (r *run) missing(tags ...emv.Tag) error {
+	for _, t := range tags {
+		if r.data[t] == nil {
+			r.tvr[0] |= tvr1Missing
+			return wrong("EMV Book 3 7.5", "%s (%X) is missing", emv.Name(t), uint32(t))
+		}
+	}
+	return nil
+}
+
+// longer tells whether a certificate says that its key does not fit into it: its length
+// is the byte at, and the certificate has fixed bytes beside the key (Book 2 tables 1 and
+// 10). Then there is a remainder.
+func longer(key oda.PublicKey, certificate []byte, at, fixed int) bool {
+	b, err := key.Apply(oda.Soft, certificate)
+	return err == nil && len(b) > fixed && b[0] == 0x6A && b[len(b)-1] == 0xBC && int(b[at]) > len(b)-fixed
+}
+
 // staticData is what SDA and the ICC certificate sign: the records, and the AIP when
 // the tag list says so (Book 3 10.3).
 func (r *run) staticData() ([]byte, error) {
+	if r.foreign != nil {
+		return nil, r.foreign
+	}
 	b := r.static
 	if l := r.data[0x9F4A]; len(l) > 0 {
 		if !bytes.Equal(l, []byte{0x82}) {
@@ -123,12 +146,15 @@ func (r *run) staticData() ([]byte, error) {
 }
 
 func (r *run) staticAuthentication() error {
+	static, err := r.staticData()
+	if err != nil {
+		return err
+	}
 	issuer, err := r.recoverIssuer()
 	if err != nil {
 		return err
 	}
-	static, err := r.staticData()
-	if err != nil {
+	if err := r.missing(0x93); err != nil {
 		return err
 	}
 	code, err := oda.VerifyStatic(oda.Soft, issuer, r.data[0x93], static)
@@ -141,19 +167,19 @@ func (r *run) staticAuthentication() error {
 }
 
 func (r *run) recoverICC() error {
-	issuer, err := r.recoverIssuer()
-	if err != nil {
-		return err
-	}
 	static, err := r.staticData()
 	if err != nil {
 		return err
 	}
-	for _, t := range []emv.Tag{0x9F46, 0x9F47} {
-		if r.data[t] == nil {
-			r.tvr[0] |= tvr1Missing
-			return wrong("EMV Book 3 7.2", "%s (%X) is missing", emv.Name(t), uint32(t))
-		}
+	issuer, err := r.recoverIssuer()
+	if err != nil {
+		return err
+	}
+	if err := r.missing(0x9F46, 0x9F47); err != nil {
+		return err
+	}
+	if r.data[0x9F48] == nil && longer(issuer, r.data[0x9F46], 19, 42) {
+		return r.missing(0x9F48)
 	}
 	c, err := oda.RecoverICC(oda.Soft, issuer, r.data[0x9F46], r.data[0x9F48], r.data[0x9F47], static, r.pan(), r.today())
 	if err != nil {

@@ -277,13 +277,12 @@ func (r *run) stripe(ctx context.Context) error {
 // field by then.
 func (r *run) concludeContactless(ctx context.Context, sent []byte) error {
 	switch kind := r.res.CID & 0xC0; {
-	case kind == aac, r.broken && kind == tc:
+	case r.broken && kind == tc:
 		r.data[0x8A] = []byte("Z1")
 		r.res.Outcome = DeclinedOffline
 		return nil
-	case kind == tc:
-		r.data[0x8A] = []byte("Y1")
-		r.res.Outcome = ApprovedOffline
+	case kind == aac, kind == tc:
+		r.offline(kind)
 		return nil
 	}
 	r.data[0x8A] = nil

@@ -20,8 +20,8 @@ const (
 )
 
 // risk is terminal risk management (Book 3 10.6): floor limit, random selection, and
-// velocity when the card has limits. The exception file and the merchant's wish count
-// whatever the card says (Book 4 6.3.5).
+// velocity when the card has limits, whatever its AIP says; exception file and the
+// merchant's wish (Book 4 6.3.5).
 func (r *run) risk(ctx context.Context) error {
 	var notes []string
 	if r.Exception != nil && r.Exception(r.pan(), r.psn()) {
@@ -31,12 +31,6 @@ func (r *run) risk(ctx context.Context) error {
 	if r.ForceOnline {
 		r.tvr[3] |= 0x08
 		notes = append(notes, "the merchant wants to go online")
-	}
-	if r.aip[0]&aipRisk == 0 {
-		if notes != nil {
-			r.note("Terminal risk management", notes...)
-		}
-		return nil
 	}
 	r.tsi[0] |= tsiRisk
 	if r.total() >= r.Floor {
@@ -107,6 +101,9 @@ func (r *run) velocity(ctx context.Context, lower, upper int) (notes []string, e
 	}
 	atc, there := counters[0x9F36]
 	last, online := counters[0x9F13]
+	if !there || !online {
+		r.tvr[0] |= tvr1Missing // Book 3 table 35
+	}
 	gap := atc - last
 	if !there || !online || gap <= 0 {
 		r.tvr[3] |= 0x40 | 0x20
@@ -116,7 +113,7 @@ func (r *run) velocity(ctx context.Context, lower, upper int) (notes []string, e
 			r.tvr[3] |= 0x40
 			notes = append(notes, fmt.Sprintf("%d transactions since the last time online, the lower limit is %d", gap, lower))
 		}
-		if gap > upper {
+		if gap > lower && gap > upper {
 			r.tvr[3] |= 0x20
 			notes = append(notes, fmt.Sprintf("%d transactions since the last time online, the upper limit is %d", gap, upper))
 		}
@@ -171,13 +168,12 @@ func (r *run) decide(ctx context.Context) error {
 	}
 	r.tsi[0] |= tsiCard
 	switch kind := r.res.CID & 0xC0; {
-	case kind == aac, kind == tc && r.broken: // Book 4 6.3.2.1
+	case kind == tc && r.broken: // Book 4 6.3.2.1
 		r.data[0x8A] = []byte("Z1")
 		r.res.Outcome = DeclinedOffline
 		return nil
-	case kind == tc:
-		r.data[0x8A] = []byte("Y1")
-		r.res.Outcome = ApprovedOffline
+	case kind == aac, kind == tc:
+		r.offline(kind)
 		return nil
 	case r.broken:
 		r.data[0x8A] = []byte("Z1")
@@ -186,6 +182,19 @@ func (r *run) decide(ctx context.Context) error {
 	}
 	r.data[0x8A] = nil
 	return r.complete(ctx)
+}
+
+// offline is the end when the card has decided. The response code is what the terminal
+// had in mind, whatever the card does; the card's decision is its CID (Book 4 6.3.6, A6).
+func (r *run) offline(kind byte) {
+	r.res.Outcome = DeclinedOffline
+	code := "Z1"
+	if kind == tc {
+		r.res.Outcome, code = ApprovedOffline, "Y1"
+	}
+	if r.data[0x8A] == nil {
+		r.data[0x8A] = []byte(code)
+	}
 }
 
 // generate is GENERATE AC (Book 3 10.8, 6.5.5).
@@ -403,6 +412,9 @@ func (r *run) complete(ctx context.Context) error {
 		if err := r.issuerAuthentication(ctx, answer.Auth); err != nil {
 			return err
 		}
+	}
+	if n := len(answer.Scripts); n > 128 {
+		r.note("Issuer scripts", fmt.Sprintf("%d bytes, more than the 128 that every terminal takes (EMV Book 4 6.3.9)", n))
 	}
 	if err := r.scripts(ctx, answer.Scripts, 0x71, 0x20); err != nil {
 		return err

@@ -327,9 +327,8 @@ func (r *run) records(ctx context.Context) error {
 	if r.Contactless {
 		return nil
 	}
-	for _, t := range []emv.Tag{0x5F24, 0x5A, 0x8C, 0x8D} { // Book 3 table 27
+	for _, t := range []emv.Tag{0x5F24, 0x5A, 0x8C, 0x8D} { // Book 3 table 28
 		if r.data[t] == nil {
-			r.tvr[0] |= 0x20
 			return wrong("EMV Book 3 7.2", "%s (%X) is missing", emv.Name(t), uint32(t))
 		}
 	}
@@ -342,8 +341,8 @@ func (r *run) records(ctx context.Context) error {
 func (r *run) record(sfi byte, data []byte, signed bool, once map[emv.Tag]bool) error {
 	v, err := tlv.Find(data, 0x70)
 	if sfi > 10 {
-		if signed && err != nil {
-			return wrong("EMV Book 3 10.3", "a signed record of file %d has no template 70", sfi)
+		if signed && err != nil && r.foreign == nil {
+			r.foreign = wrong("EMV Book 3 10.3", "a signed record of file %d has no template 70", sfi)
 		}
 		if signed {
 			r.static = append(r.static, data...)

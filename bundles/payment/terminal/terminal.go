@@ -17,8 +17,8 @@
 // terminal in a shop does: it sets the bit of the TVR and goes on, and action codes of
 // issuer and terminal decide.
 //
-// What is the terminal's a card cannot change: a data element that the terminal has is
-// not taken from the card.
+// What is the terminal's or the issuer's a card cannot change: such a data element is not
+// taken from the card (Book 3 7.5).
 //
 // Sources: EMV 4.4 Book 1 clause 12, Book 3 clause 10, Book 4 clause 6; EMV Contactless
 // Books B, C-2, C-3 (the last two recalled, unverified).
@@ -194,11 +194,12 @@ type run struct {
 
 	data    map[emv.Tag][]byte // what card and terminal know
 	own     map[emv.Tag][]byte // what is the terminal's, before an application is selected
-	shared  map[emv.Tag][]byte // what the card gives under a tag that is the terminal's
+	shared  map[emv.Tag][]byte // what the card gives under a tag that is not its own
 	fromPDO []byte             // values of the PDOL, as sent
 	cdol1   []byte
 	cdol2   []byte
 	static  []byte // signed records and AIP
+	foreign error  // why the signed records cannot be put together
 	aip     [2]byte
 	tvr     [5]byte
 	tsi     [2]byte
@@ -273,7 +274,7 @@ func (r *run) transaction(ctx context.Context) error {
 // begin forgets an application that would not do.
 func (r *run) begin() {
 	r.data, r.shared = maps.Clone(r.own), map[emv.Tag][]byte{}
-	r.tvr, r.tsi, r.res, r.static = [5]byte{}, [2]byte{}, Result{}, nil
+	r.tvr, r.tsi, r.res, r.static, r.foreign = [5]byte{}, [2]byte{}, Result{}, nil, nil
 }
 
 // application is the transaction with the application that is selected.
@@ -346,9 +347,6 @@ func (r *run) terminalData() error {
 	}
 	set(0x9F34, 0x3F, 0x00, 0x00)
 	set(0x9F09, 0x00, 0x02)
-	for _, t := range []emv.Tag{0x8A, 0x91, 0x95, 0x98, 0x9B, 0x9F06, 0x9F22} {
-		set(t) // comes later
-	}
 	ttq := []byte{0x26, 0x00, 0x00, 0x00} // EMV mode, online PIN, signature
 	if r.ForceOnline || r.total() > r.Floor && r.Floor > 0 {
 		ttq[1] |= 0x80
@@ -369,6 +367,8 @@ func (r *run) today() [3]byte {
 
 // total is the amount authorised: cashback is part of it.
 func (r *run) total() uint64 { return r.Amount + r.Other }
+
+func (r *run) cashback() bool { return r.Type == typeCashback || r.Other > 0 }
 
 // binary32 is the binary form of an amount; what is too large is the largest.
 func binary32(n uint64) []byte {
@@ -485,7 +485,7 @@ func (r *run) keep(b []byte, once map[emv.Tag]bool, clause string) error {
 			}
 			once[rd.Tag] = true
 		}
-		if _, mine := r.own[rd.Tag]; mine {
+		if e, known := emv.Lookup(rd.Tag); known && e.Source != "ICC" {
 			r.shared[rd.Tag] = bytes.Clone(rd.Value)
 			continue
 		}

@@ -430,6 +430,14 @@ func TestCard(t *testing.T) {
 			return rapdu
 		}
 	}
+	rename := func(from, to string) func(capdu, rapdu []byte) []byte {
+		return func(capdu, rapdu []byte) []byte {
+			if capdu[1] == 0xB2 {
+				return bytes.Replace(rapdu, unhex(from), unhex(to), 1)
+			}
+			return rapdu
+		}
+	}
 	whole := func(_, rapdu []byte) []byte { return rapdu }
 	for _, c := range []struct {
 		name, aid, replace string
@@ -442,6 +450,9 @@ func TestCard(t *testing.T) {
 		{"CDA: certificate", "F0535350450101", "", flip(0xB2, "9F4681B0"), false, "EMV Book 2 6.4 step ", terminal.ApprovedOnline, "0400008000", "E800"},
 		{"CDA: signature of an ARQC", "F0535350450101", "", flip(0xAE, "9F4B81B0"), false, "EMV Book 2 6.5.2 step ", terminal.DeclinedOffline, "0400008000", "E800"},
 		{"CDA: signature of a TC", "F0535350450101", "new-card, then: online}=last-script-failed, then: online}", flip(0xAE, "9F4B81B0"), true, "EMV Book 2 6.5.2 step ", terminal.DeclinedOffline, "0400000000", "E800"},
+		{"CDA: remainder", "F0535350450101", "", rename("9F482A", "DF482A"), false, "ICC Public Key Remainder (9F48) is missing (EMV Book 3 7.5)", terminal.ApprovedOnline, "2400008000", "E800"},
+		{"CDA: no exponent", "F0535350450101", "", rename("9F470103", "DF470103"), false, "ICC Public Key Exponent (9F47) is missing (EMV Book 3 7.5)", terminal.ApprovedOnline, "2400008000", "E800"},
+		{"SDA: no signature", "F0535350460101", "", rename("9381", "9681"), false, "Signed Static Application Data (93) is missing (EMV Book 3 7.5)", terminal.ApprovedOnline, "6200008000", "F800"},
 		{"DDA: signature", "F0535350450201", "", flip(0x88, "8081"), false, "EMV Book 2 6.5.2 step ", terminal.ApprovedOnline, "0800008000", "F800"},
 		{"SDA: signature", "F0535350460101", "", flip(0xB2, "9381"), false, "EMV Book 2 5.4 step ", terminal.ApprovedOnline, "4200008000", "F800"},
 	} {

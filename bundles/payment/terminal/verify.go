@@ -3,6 +3,7 @@ package terminal
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/sspemu/sspemu/bundles/payment/emv"
 	"github.com/sspemu/sspemu/bundles/payment/oda"
@@ -24,23 +25,24 @@ func (r *run) restrictions(context.Context) error {
 			set(0x10, "service not allowed: terminals other than ATMs")
 		}
 		if issuer := r.data[0x5F28]; len(issuer) == 2 { // Book 3 table 36
-			abroad := string(issuer) != string(r.Country[:])
-			what, allowed := "goods and services", auc[0]&0x28 // domestic goods, domestic services
-			switch {
-			case r.Type == typeCash && abroad:
-				what, allowed = "cash abroad", auc[0]&0x40
-			case r.Type == typeCash:
-				what, allowed = "cash", auc[0]&0x80
-			case r.Type == typeCashback && abroad:
-				what, allowed = "cashback abroad", auc[1]&0x40
-			case r.Type == typeCashback:
-				what, allowed = "cashback", auc[1]&0x80
-			case abroad:
-				what, allowed = "goods and services abroad", auc[0]&0x14
+			abroad, allowed := "", [3]byte{auc[0] & 0x80, auc[0] & 0x28, auc[1] & 0x80} // cash, goods or services, cashback
+			if string(issuer) != string(r.Country[:]) {
+				abroad, allowed = " abroad", [3]byte{auc[0] & 0x40, auc[0] & 0x14, auc[1] & 0x40}
 			}
-			if allowed == 0 {
-				set(0x10, "service not allowed: "+what)
+			if r.Type == typeCash && allowed[0] == 0 {
+				set(0x10, "service not allowed: cash"+abroad)
 			}
+			if r.Type != typeCash && allowed[1] == 0 {
+				set(0x10, "service not allowed: goods and services"+abroad)
+			}
+			if r.cashback() && allowed[2] == 0 {
+				set(0x10, "service not allowed: cashback"+abroad)
+			}
+		}
+	}
+	for _, t := range []emv.Tag{0x5F24, 0x5F25} {
+		if v := r.data[t]; v != nil && !isDate(v) {
+			return wrong("EMV Book 3 7.5", "%s (%X) %X is no date", emv.Name(t), uint32(t), v)
 		}
 	}
 	if v := r.data[0x5F25]; len(v) == 3 && day(v) > day(r.data[0x9A]) {
@@ -62,6 +64,12 @@ const (
 	typeCashback = 0x09
 )
 
+// isDate tells whether v is YYMMDD.
+func isDate(v []byte) bool {
+	_, err := time.Parse("060102", fmt.Sprintf("%X", v))
+	return err == nil && len(v) == 3
+}
+
 // day orders dates YYMMDD; years from 50 on are of the last century (Book 4 6.7.3).
 func day(v []byte) int {
 	d := int(v[0])<<16 | int(v[1])<<8 | int(v[2])
@@ -79,6 +87,7 @@ func (r *run) expired() bool {
 
 // Cardholder verification methods (Book 3 annex C3).
 const (
+	cvmFail           = 0x00
 	cvmPlain          = 0x01
 	cvmOnline         = 0x02
 	cvmPlainSignature = 0x03
@@ -131,7 +140,7 @@ func (r *run) verify(ctx context.Context) error {
 		} else {
 			r.unsupported(method & 0x3F)
 		}
-		if method&cvmNext == 0 {
+		if method&cvmNext == 0 || method&0x3F == cvmFail {
 			break
 		}
 	}
@@ -141,13 +150,16 @@ func (r *run) verify(ctx context.Context) error {
 }
 
 // unsupported is a rule whose condition holds and whose method the terminal does not
-// know, or knows and has no device for (Book 3 10.5, 10.5.1).
+// know, or knows and has no device for (Book 3 10.5 step 1).
 func (r *run) unsupported(method byte) {
+	can := r.data[0x9F33][1]
 	switch {
+	case method == cvmOnline, method >= cvmPlain && method <= cvmCipherSign && can&0x90 == 0:
+		r.tvr[2] |= 0x10
+	case method >= 0x06 && method <= 0x0F: // biometric
+		r.tvr[3] |= 0x02
 	case method > 0x0F && method != cvmSignature && method != cvmNone:
 		r.tvr[2] |= 0x40
-	case method >= cvmPlain && method <= cvmCipherSign && r.data[0x9F33][1]&0xD0 == 0:
-		r.tvr[2] |= 0x10
 	}
 }
 
@@ -157,7 +169,7 @@ func amount32(b []byte) uint64 {
 
 // condition tells whether a CV rule applies (Book 3 table 40): the terminal is attended.
 func (r *run) condition(cond, method byte, x, y uint64) bool {
-	cash, cashback := r.Type == typeCash, r.Type == typeCashback
+	cash, cashback := r.Type == typeCash, r.cashback()
 	own := string(r.data[0x9F42]) == string(r.Currency[:])
 	switch cond {
 	case 0x00:
@@ -187,14 +199,14 @@ func (r *run) condition(cond, method byte, x, y uint64) bool {
 // supports tells whether the terminal can do a method: what 9F33 says. To fail it can
 // always.
 func (r *run) supports(method byte) bool {
-	bit, known := map[byte]byte{0x00: 0, cvmPlain: 0x80, cvmOnline: 0x40, cvmSignature: 0x20, cvmCipher: 0x10, cvmNone: 0x08, cvmPlainSignature: 0x80 | 0x20, cvmCipherSign: 0x10 | 0x20}[method]
+	bit, known := map[byte]byte{cvmFail: 0, cvmPlain: 0x80, cvmOnline: 0x40, cvmSignature: 0x20, cvmCipher: 0x10, cvmNone: 0x08, cvmPlainSignature: 0x80 | 0x20, cvmCipherSign: 0x10 | 0x20}[method]
 	return known && r.data[0x9F33][1]&bit == bit
 }
 
 // perform does a method that the terminal supports.
 func (r *run) perform(ctx context.Context, method byte) (result byte, err error) {
 	switch method {
-	case 0x00:
+	case cvmFail:
 		return resultFailed, nil
 	case cvmNone:
 		return resultRight, nil
@@ -245,7 +257,9 @@ func (r *run) offlinePIN(ctx context.Context, enciphered bool) (ok bool, err err
 	cmd := apdu.Command{INS: 0x20, P2: 0x80, Data: block[:]}
 	if enciphered {
 		if r.pinKey == nil {
-			if err := r.recoverICC(); err != nil { // Book 3 10.5.1: this method is not successful
+			before := r.tvr[0]
+			if err := r.recoverICC(); err != nil { // Book 3 10.5.1, 7.5: this method is not successful, no more
+				r.tvr[0] = before
 				return false, r.goOn("PIN encipherment", err)
 			}
 		}
@@ -258,7 +272,7 @@ func (r *run) offlinePIN(ctx context.Context, enciphered bool) (ok bool, err err
 			return nil, nil
 		})
 		if err != nil {
-			return false, err
+			return false, r.goOn("PIN encipherment", err)
 		}
 		if cmd.Data, err = oda.EncipherPIN(oda.Soft, *r.pinKey, block, challenge, r.Random); err != nil {
 			return false, err
