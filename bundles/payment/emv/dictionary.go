@@ -18,7 +18,7 @@ type Element struct {
 const (
 	book1  = "EMV 4.4 Book 1 annex B"
 	book3  = "EMV 4.4 Book 3 annex A"
-	book4  = "EMV 4.4 Book 4 annex A"
+	book4  = "EMV 4.4 Book 4 annex A5 (the tag is common use, unverified)"
 	bookB  = "EMV Contactless Book B"
 	bookC2 = "EMV Contactless Book C-2 (recalled, unverified)"
 	bookC3 = "EMV Contactless Book C-3 (recalled, unverified)"
@@ -87,7 +87,7 @@ var elements = []Element{
 	{0x5F55, "Issuer Country Code (alpha2)", "a", 2, 2, []Tag{0xBF0C, 0x73}, icc, book3},
 	{0x5F56, "Issuer Country Code (alpha3)", "a", 3, 3, []Tag{0xBF0C, 0x73}, icc, book3},
 	{0x5F57, "Account Type", "n", 1, 1, nil, terminal, book3},
-	{0x61, "Application Template", "b", 0, 252, []Tag{0x70}, icc, book1},
+	{0x61, "Application Template", "b", 0, 252, []Tag{0x70, 0x77}, icc, book1},
 	{0x6F, "File Control Information (FCI) Template", "var", 0, 252, nil, icc, book1},
 	{0x70, "READ RECORD Response Message Template", "var", 0, 252, nil, icc, book3},
 	{0x71, "Issuer Script Template 1", "b", 0, 255, nil, issuer, book3},
@@ -103,7 +103,7 @@ var elements = []Element{
 	{0x86, "Issuer Script Command", "b", 0, 261, []Tag{0x71, 0x72}, issuer, book3},
 	{0x87, "Application Priority Indicator", "b", 1, 1, []Tag{0x61, 0xA5}, icc, book1},
 	{0x88, "Short File Identifier (SFI)", "b", 1, 1, []Tag{0xA5}, icc, book1},
-	{0x89, "Authorisation Code", "an", 6, 6, nil, issuer, book3},
+	{0x89, "Authorisation Code", "var", 6, 6, nil, issuer, book3},
 	{0x8A, "Authorisation Response Code", "an", 2, 2, nil, either, book3},
 	{0x8C, "Card Risk Management Data Object List 1 (CDOL1)", "b", 0, 252, []Tag{0x70, 0x77}, icc, book3},
 	{0x8D, "Card Risk Management Data Object List 2 (CDOL2)", "b", 0, 252, []Tag{0x70, 0x77}, icc, book3},
