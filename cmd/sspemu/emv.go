@@ -34,7 +34,7 @@ type emvFlags struct {
 	currency, country, pin, issuer, ca string
 	date, kind, floor                  string
 	contactless, online, read, asJSON  bool
-	quiet, bypass, goOn                bool
+	quiet, bypass, goOn, confirm       bool
 	kernel, target                     int
 	cvmLimit                           string
 	tac                                map[string]string
@@ -68,6 +68,7 @@ is, the payment bundle in this process. --read only reads; use that on real card
 	f.StringVar(&o.link, "link", "", "link to a card, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader), ...")
 	f.StringVar(&o.aid, "aid", "", "select this application, an `AID` in hexadecimal (default: the best one)")
 	f.StringSliceVar(&o.aids, "aids", []string{"F053535045", "F053535046"}, "`AIDS` that the terminal knows, or how they begin (default: the test ones, and all of a directory)")
+	f.BoolVar(&o.confirm, "confirm", false, "the cardholder confirms applications that want it; --aid is a choice anyway")
 	f.StringVar(&o.amount, "amount", "10.00", "`AMOUNT` of the transaction")
 	f.StringVar(&o.cashback, "cashback", "0", "`AMOUNT` of cashback")
 	f.StringVar(&o.currency, "currency", "978", "currency, an ISO 4217 `NUMBER`")
@@ -197,7 +198,7 @@ func (o *emvFlags) config() (c terminal.Config, err error) {
 	if o.bypass && o.pin != "" {
 		return c, wrong("bypass", errors.New("a cardholder who enters a PIN does not bypass it (--pin)"))
 	}
-	c.PIN, c.Bypass, c.GoOn = o.pin, o.bypass, o.goOn
+	c.PIN, c.Bypass, c.GoOn, c.Confirmed = o.pin, o.bypass, o.goOn, o.confirm
 	if o.date != "" {
 		if c.Date, err = time.Parse("2006-01-02", o.date); err != nil {
 			return c, wrong("date", fmt.Errorf("%q is not of the form YYYY-MM-DD", o.date))

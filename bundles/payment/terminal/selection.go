@@ -30,19 +30,25 @@ type candidate struct {
 	label    string
 	priority byte
 	kernel   byte
-	blocked  bool
+	partial  bool // the AID may be the beginning of a name
 }
 
 func selectCommand(name []byte, p2 byte) apdu.Command {
 	return apdu.Command{INS: 0xA4, P1: 0x04, P2: p2, Data: name, Ne: 256}
 }
 
-// candidates makes the candidate list (Book 1 12.3), the best first.
+// candidates makes the candidate list (Book 1 12.3), the best first. With GoOn a
+// directory that is wrong is none.
 func (r *run) candidates(ctx context.Context) (list []candidate, err error) {
 	if r.Contactless {
 		list, err = r.ppse(ctx)
-	} else if list, err = r.pse(ctx); err == nil && len(list) == 0 {
-		list, err = r.byList(ctx)
+	} else {
+		if list, err = r.pse(ctx); err != nil {
+			list, err = nil, r.goOn("Payment system environment", err)
+		}
+		if err == nil && len(list) == 0 {
+			list, err = r.byList(ctx)
+		}
 	}
 	if err != nil {
 		return nil, err
@@ -50,11 +56,17 @@ func (r *run) candidates(ctx context.Context) (list []candidate, err error) {
 	if r.AID != nil {
 		list = slices.DeleteFunc(list, func(c candidate) bool { return !bytes.HasPrefix(c.aid, r.AID) })
 		if len(list) == 0 {
-			list = []candidate{{aid: r.AID}}
+			list = []candidate{{aid: r.AID, partial: true}}
 		}
 	}
 	if len(list) == 0 {
 		return nil, ErrNoApplication
+	}
+	if !r.Confirmed && !r.Contactless && !r.ReadOnly && r.AID == nil { // Book 1 12.4 steps 2 and 5
+		list = slices.DeleteFunc(list, func(c candidate) bool { return c.priority&0x80 != 0 })
+		if len(list) == 0 {
+			return nil, ErrConfirmation
+		}
 	}
 	sort.SliceStable(list, func(i, j int) bool { return rank(list[i]) < rank(list[j]) })
 	return list, nil
@@ -80,14 +92,14 @@ func (r *run) pse(ctx context.Context) (list []candidate, err error) {
 	err = r.send(ctx, "SELECT the payment system environment", selectCommand([]byte(namePSE), 0), func(data []byte, sw apdu.SW) ([]string, error) {
 		switch sw {
 		case swCardBlock:
-			return nil, wrong("EMV Book 1 12.3.2", "the card is blocked")
+			return nil, fatal(wrong("EMV Book 1 12.3.2", "the card is blocked"))
 		case apdu.OK:
 		default:
 			return []string{"no directory: " + sw.Words()}, nil
 		}
 		v, err := tlv.Path(data, 0x6F, 0xA5, 0x88)
 		if err != nil || len(v) != 1 || v[0] < 1 || v[0] > 10 {
-			return nil, wrong("EMV Book 1 table 43", "the FCI of the directory has no SFI of 1 to 10")
+			return nil, wrong("EMV Book 1 table 8", "the FCI of the directory has no SFI of 1 to 10")
 		}
 		sfi = v[0]
 		return []string{fmt.Sprintf("directory in file %d", sfi)}, nil
@@ -104,7 +116,7 @@ func (r *run) pse(ctx context.Context) (list []candidate, err error) {
 			}
 			rec, err := tlv.Find(data, 0x70)
 			if err != nil {
-				return nil, wrong("EMV Book 1 table 46", "the record has no template 70")
+				return nil, wrong("EMV Book 1 table 11", "the record has no template 70")
 			}
 			found, notes, err := r.entries(rec)
 			list = append(list, found...)
@@ -134,7 +146,7 @@ func (r *run) ppse(ctx context.Context) (list []candidate, err error) {
 	return list, err
 }
 
-// entries reads directory entries (Book 1 table 47, Book B table 3-3).
+// entries reads directory entries (Book 1 table 12, Book B table 3-3).
 func (r *run) entries(b []byte) (list []candidate, notes []string, err error) {
 	for rd := tlv.Read(b); rd.Next(); {
 		if rd.Tag != 0x61 {
@@ -158,7 +170,7 @@ func (r *run) entries(b []byte) (list []candidate, notes []string, err error) {
 			}
 		}
 		if len(c.aid) < 5 || len(c.aid) > 16 {
-			return list, notes, wrong("EMV Book 1 table 47", "a directory entry without an AID of 5 to 16 bytes")
+			return list, notes, wrong("EMV Book 1 table 12", "a directory entry without an AID of 5 to 16 bytes")
 		}
 		note := fmt.Sprintf("%X %s, priority %d", c.aid, c.label, c.priority&0xF)
 		if r.knows(c.aid) {
@@ -181,23 +193,24 @@ func (r *run) byList(ctx context.Context) (list []candidate, err error) {
 				switch sw {
 				case apdu.OK, swBlocked:
 				case swCardBlock:
-					return nil, wrong("EMV Book 1 12.3.3", "the card is blocked")
+					return nil, fatal(wrong("EMV Book 1 12.3.3", "the card is blocked"))
 				default:
 					end = true
 					return []string{sw.Words()}, nil
 				}
 				name, err := tlv.Path(data, 0x6F, 0x84)
-				if err != nil {
-					return nil, wrong("EMV Book 1 table 45", "the FCI has no DF name (84)")
+				if err != nil || !bytes.HasPrefix(name, aid) || len(name) > 16 {
+					end = true
+					return nil, wrong("EMV Book 1 table 10", "the FCI has no DF name (84) that begins with the AID")
 				}
-				c := candidate{aid: bytes.Clone(name), blocked: sw == swBlocked}
+				c := candidate{aid: bytes.Clone(name)}
 				if l, err := tlv.Path(data, 0x6F, 0xA5, 0x50); err == nil {
 					c.label = string(l)
 				}
 				if p, err := tlv.Path(data, 0x6F, 0xA5, 0x87); err == nil && len(p) == 1 {
 					c.priority = p[0]
 				}
-				if !c.blocked {
+				if sw == apdu.OK {
 					list = append(list, c)
 				}
 				if bytes.Equal(name, aid) {
@@ -205,7 +218,7 @@ func (r *run) byList(ctx context.Context) (list []candidate, err error) {
 				}
 				return []string{fmt.Sprintf("%X %s", c.aid, c.label)}, nil
 			})
-			if err != nil {
+			if err = r.goOn("SELECT by the terminal's list", err); err != nil {
 				return list, err
 			}
 			if end {
@@ -229,21 +242,30 @@ func (r *run) finalSelect(ctx context.Context, c candidate) error {
 		}
 		fci, err := tlv.Find(data, 0x6F)
 		if err != nil {
-			return nil, wrong("EMV Book 1 table 45", "the answer has no FCI template 6F")
+			return nil, r.unfit(wrong("EMV Book 1 table 10", "the answer has no FCI template 6F"))
 		}
 		name, err := tlv.Find(fci, 0x84)
-		if err != nil || !bytes.HasPrefix(name, c.aid) || len(name) > 16 {
-			return nil, wrong("EMV Book 1 table 45", "the DF name (84) is not what was selected")
+		if err != nil || !bytes.HasPrefix(name, c.aid) || len(name) > 16 || len(name) != len(c.aid) && !c.partial {
+			return nil, r.unfit(wrong("EMV Book 1 12.4", "the DF name (84) is not what was selected"))
 		}
 		if _, err := tlv.Find(fci, 0xA5); err != nil {
-			return nil, wrong("EMV Book 1 table 45", "the FCI has no proprietary template A5")
+			return nil, r.unfit(wrong("EMV Book 1 table 10", "the FCI has no proprietary template A5"))
 		}
 		r.aid = bytes.Clone(name)
 		r.data[0x9F06] = r.aid
-		return nil, r.keep(fci, nil, "EMV Book 1 table 45")
+		return nil, r.keep(fci, nil, "EMV Book 1 table 10")
 	})
 	if err == nil {
 		r.res.AID, r.res.Label = r.aid, string(r.data[0x50])
+	}
+	return err
+}
+
+// unfit is an application whose FCI is wrong: with GoOn the next one may do.
+func (r *run) unfit(err error) error {
+	if r.GoOn {
+		r.res.Wrong = append(r.res.Wrong, err.Error())
+		return skip{err}
 	}
 	return err
 }

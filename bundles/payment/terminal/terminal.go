@@ -91,6 +91,7 @@ type Config struct {
 	AID         []byte   // this application, or those whose AID begins so; nil: the best one
 	AIDs        [][]byte // that the terminal knows, or how they begin
 	Listed      bool     // an application of a directory counts only when AIDs names it (Book 1 12.3.2)
+	Confirmed   bool     // the cardholder confirms applications that want it (Book 1 12.4); AID is a choice anyway
 	Amount      uint64   // in minor units
 	Other       uint64   // cashback
 	Currency    [2]byte
@@ -183,6 +184,9 @@ func fatal(err error) error {
 	return err
 }
 
+// ErrConfirmation: what there is wants the cardholder's confirmation.
+var ErrConfirmation = errors.New("every application in common wants the cardholder's confirmation (--confirm, or --aid to choose one) (EMV Book 1 12.4)")
+
 // ErrNoApplication: the card has no application that the terminal knows.
 var ErrNoApplication = errors.New("no application in common: the card has none, or the terminal's list of AIDs names none of them (EMV Book 1 12.4)")
 
@@ -274,7 +278,7 @@ func (r *run) transaction(ctx context.Context) error {
 // begin forgets an application that would not do.
 func (r *run) begin() {
 	r.data, r.shared = maps.Clone(r.own), map[emv.Tag][]byte{}
-	r.tvr, r.tsi, r.res, r.static, r.foreign = [5]byte{}, [2]byte{}, Result{}, nil, nil
+	r.tvr, r.tsi, r.res, r.static, r.foreign = [5]byte{}, [2]byte{}, Result{Wrong: r.res.Wrong}, nil, nil
 }
 
 // application is the transaction with the application that is selected.

@@ -277,6 +277,8 @@ func configure(t *testing.T, c *terminal.Config, key, v string) {
 		for _, a := range strings.Fields(v) {
 			c.AIDs = append(c.AIDs, unhex(a))
 		}
+	case "confirmed":
+		c.Confirmed = true
 	case "listed":
 		c.Listed = true
 	case "contactless":
