@@ -31,7 +31,7 @@ func newPersonaPayment() *cobra.Command {
 		Short: "Print what a terminal needs for payment cards: keys of certification authorities, AIDs",
 		Long: `Prints, as JSON, what a terminal needs for the cards of a persona: the public keys of the
 certification authorities (registered application provider, index, modulus, exponent and
-the SHA-1 check sum of EMV Book 2 table 30), and the applications. Without FILE, those of
+the SHA-1 check sum of EMV Book 2 11.2.2), and the applications. Without FILE, those of
 the default persona. sspemu emv --ca reads it. Nothing that is secret is in it.`,
 		Example: `  sspemu persona payment > ca.json
   sspemu emv --link 'pcsc:Virtual PCD' --ca ca.json`,

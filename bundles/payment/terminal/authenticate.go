@@ -122,8 +122,8 @@ func (r *run) missing(tags ...emv.Tag) error {
 }
 
 // longer tells whether a certificate says that its key does not fit into it: its length
-// is the byte at, and the certificate has fixed bytes beside the key (Book 2 tables 1 and
-// 10). Then there is a remainder.
+// is the byte at, and the certificate has fixed bytes beside the key (Book 2 6.3, 6.4).
+// Then there is a remainder.
 func longer(key oda.PublicKey, certificate []byte, at, fixed int) bool {
 	b, err := key.Apply(oda.Soft, certificate)
 	return err == nil && len(b) > fixed && b[0] == 0x6A && b[len(b)-1] == 0xBC && int(b[at]) > len(b)-fixed

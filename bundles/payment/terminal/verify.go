@@ -167,7 +167,7 @@ func amount32(b []byte) uint64 {
 	return uint64(b[0])<<24 | uint64(b[1])<<16 | uint64(b[2])<<8 | uint64(b[3])
 }
 
-// condition tells whether a CV rule applies (Book 3 table 40): the terminal is attended.
+// condition tells whether a CV rule applies (Book 3 table 44): the terminal is attended.
 func (r *run) condition(cond, method byte, x, y uint64) bool {
 	cash, cashback := r.Type == typeCash, r.cashback()
 	own := string(r.data[0x9F42]) == string(r.Currency[:])
