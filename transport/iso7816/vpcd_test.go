@@ -43,8 +43,8 @@ func TestVPCDURL(t *testing.T) {
 		{"vpcd://h:0", transport.Target, `link "vpcd://h:0": port 0 cannot be connected to (the virtual reader listens on 35963)`},
 		{"vpcd://h?protocol=t2", transport.Target, `link "vpcd://h?protocol=t2": protocol=t2 is not known (use one of t1, t0)`},
 		{"vpcd://h?speed=1", transport.Target, `link "vpcd://h?speed=1": unknown parameter "speed" (vpcd: takes protocol)`},
-		{"foo:", transport.Target, `link "foo:": unknown scheme "foo" (available: mem, pcsc, serial, tcp, vpcd)`},
-		{"spi:/dev/spidev0.0", transport.Controller, `link "spi:/dev/spidev0.0": scheme spi: is not available in this version (available: mem, pcsc, serial, tcp, vpcd)`},
+		{"foo:", transport.Target, `link "foo:": unknown scheme "foo" (available: ccid, mem, pcsc, serial, tcp, vpcd)`},
+		{"spi:/dev/spidev0.0", transport.Controller, `link "spi:/dev/spidev0.0": scheme spi: is not available in this version (available: ccid, mem, pcsc, serial, tcp, vpcd)`},
 	} {
 		_, err := transport.Open(c.url, c.role, iso7816.Schemes)
 		require.EqualError(t, err, c.want)
