@@ -314,7 +314,7 @@ func (r *run) optionsCommand() (apdu.Command, error) {
 // interchange reads AIP and AFL.
 func (r *run) interchange() ([]string, error) {
 	if len(r.data[0x82]) != 2 {
-		return nil, wrong("EMV Book 3 7.2", "the application interchange profile is missing")
+		return nil, wrong("EMV Book 3 7.4", "the application interchange profile is missing")
 	}
 	copy(r.aip[:], r.data[0x82])
 	notes := emv.Words(0x82, r.data[0x82])
