@@ -189,6 +189,14 @@ func TestNoPAN(t *testing.T) {
 	}
 }
 
+func TestMaskPAN(t *testing.T) {
+	for pan, want := range map[string]string{
+		"9999990000000014": "999999******0014", "9999970000000000034": "999997*********0034", "99999900014": "999999*0014", "9999990014": "******0014", "123": "123", "": "",
+	} {
+		require.Equal(t, want, emv.MaskPAN(pan))
+	}
+}
+
 // TestLinesIn: a tag means what it means within its template.
 func TestLinesIn(t *testing.T) {
 	lines, rest := emv.Lines(unhex(t, "7F60 08 A1 06 81 01 08 82 01 02"))

@@ -83,10 +83,11 @@ func Words(t Tag, v []byte) []string {
 	return nil
 }
 
-// MaskPAN shows the first six and the last four digits.
+// MaskPAN shows the first six and the last four digits; of one that is too short to be
+// masked so, the last four only.
 func MaskPAN(pan string) string {
-	if len(pan) <= 10 {
-		return pan
+	if n := len(pan) - 4; len(pan) <= 10 {
+		return strings.Repeat("*", max(n, 0)) + pan[max(n, 0):]
 	}
 	return pan[:6] + strings.Repeat("*", len(pan)-10) + pan[len(pan)-4:]
 }

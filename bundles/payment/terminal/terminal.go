@@ -121,7 +121,7 @@ type Step struct {
 	Title    string
 	Command  []byte   // nil: none was sent
 	Sent     []Datum  // what the command holds, when a list of the card asked for it
-	Response []byte   // with its status word
+	Response []byte   // with its status word, as it came: it may hold the PAN
 	Notes    []string // what the terminal found
 }
 
