@@ -3,6 +3,8 @@ package iso7816
 import (
 	"context"
 	"encoding/binary"
+	"errors"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -22,7 +24,7 @@ func openCCID(u transport.URL, role transport.Role) (transport.Link, error) {
 	if err := u.Only("protocol"); err != nil {
 		return nil, err
 	}
-	protocol, err := u.OneOf("protocol", "any", "t0")
+	protocol, err := u.OneOf("protocol", "t1", "t0")
 	if err != nil {
 		return nil, err
 	}
@@ -64,20 +66,30 @@ const (
 	rdrDataRate   = 0x84
 )
 
-// bStatus and bError (6.2.6, tables 6.2-2 and 6.2-3). An error from 01 on is the place of
-// the byte in the message that is not supported.
+// bStatus and bError (6.2.6, tables 6.2-2 and 6.2-3). An error from 01 to 7F is the place
+// of the byte in the message that is not supported.
 const (
 	iccActive   = 0
 	iccInactive = 1
 	iccAbsent   = 2
 	cmdFailed   = 0x40
 
-	errNotSupported = 0x00
-	errBadLength    = 1
-	errBadSlot      = 5
-	errBadProtocol  = 7
-	errMute         = 0xFE
-	errOverrun      = 0xFC
+	errNotSupported = 0x00 // the command itself
+	errBadLength    = 1    // dwLength
+	errBadSlot      = 5    // bSlot
+	errBadParameter = 7    // bPowerSelect, bProtocolNum, bClockCommand
+	errBadINS       = ccidHeader + 1
+	errMute         = 0xFE // ICC_MUTE
+	errOverrun      = 0xFC // XFR_OVERRUN
+	errNoProtocol   = 0xF6 // ICC_PROTOCOL_NOT_SUPPORTED
+	errProcedure    = 0xF4 // PROCEDURE_BYTE_CONFLICT
+)
+
+// Of the three voltages and of the clock, which the card does not have.
+const (
+	mostVoltage  = 3 // bPowerSelect: automatic, 5 V, 3 V, 1.8 V
+	clockRuns    = 0
+	clockStopped = 1 // bClockCommand: stop; bClockStatus: stopped in state L
 )
 
 // Waiting times of the reader.
@@ -85,6 +97,7 @@ const (
 	ccidFirst = 10 * time.Second // for the first character of an answer: the card may have to be started
 	ccidNext  = 2 * time.Second  // for each one that follows
 	ccidMore  = time.Second      // how often the driver, which waits 3 s, is asked for more time
+	ccidBye   = time.Second      // for the driver to take the last answer before the reader goes
 )
 
 // ccidLine is the reader: a line between the driver at the other end of a
@@ -94,7 +107,8 @@ type ccidLine struct {
 	called func(name string)
 
 	mu      sync.Mutex
-	p       port // nil while closed
+	p       ccidPort      // nil while closed
+	served  chan struct{} // closed when nobody serves p any more
 	in      []byte
 	arrived chan struct{} // has a token when characters of the card came
 	present bool
@@ -105,9 +119,21 @@ type ccidLine struct {
 	// Of the goroutine that serves the driver.
 	s       sink
 	powered bool
+	inverse bool // the convention of the card
 	fresh   bool // no protocol was begun yet: FF begins a PPS
 	number  byte // of the protocol, bProtocolNum
 	data    [2][]byte
+	clk     byte // bClockStatus
+}
+
+// ccidPort is the reader's side of a pseudo-terminal.
+type ccidPort interface {
+	port
+	SetReadDeadline(t time.Time) error
+	// pending is how much the other end has written that was not read here, unread how
+	// much was written here that it has not read.
+	pending() int
+	unread() int
 }
 
 func (l *ccidLine) clock() bus.Clock                    { return bus.Real() }
@@ -116,36 +142,68 @@ func (l *ccidLine) rate(time.Duration, byte) error      { return nil }
 func (l *ccidLine) idle(<-chan struct{}, time.Duration) {}
 
 func (l *ccidLine) open(_ context.Context, s sink) error {
-	p, name, err := newPTY(l.link)
+	made, name, err := newPTY(l.link)
 	if err != nil {
 		return err
 	}
+	p := made.(ccidPort)
 	l.called("ccid:" + name)
+	served := make(chan struct{})
 	l.mu.Lock()
-	l.p, l.in, l.present, l.moved = p, nil, false, false
+	l.p, l.served, l.in, l.present, l.moved = p, served, nil, false, false
 	l.mu.Unlock()
 	l.s, l.powered = s, false
 	go func() {
+		defer close(served)
 		s.signalled(sigUp)
 		l.serve(p)
 	}()
 	return nil
 }
 
+// close takes the reader away when the driver has got the answer that it waits for. The
+// driver of libccid 1.5.2 reads for ever from a pseudo-terminal that has gone while it
+// waits; before it writes again it finds out.
+
 func (l *ccidLine) close() {
 	l.mu.Lock()
-	p := l.p
+	p, served := l.p, l.served
 	l.p = nil
 	if l.coming != nil {
 		l.coming.Stop()
 		l.coming = nil
 	}
 	l.mu.Unlock()
-	if p != nil {
-		_ = p.Close() // what was not read is lost with the reader
+	if p == nil {
+		return
 	}
-	l.ring()
+	l.ring() // who waits for the card sees that it has gone
+	_ = p.SetReadDeadline(time.Now())
+	<-served // soon: every wait ends with the card, every write has a deadline
+	_ = p.Close()
 }
+
+// settled tells whether the driver has taken its last answer and says nothing more; it
+// waits for that, until the time end at most.
+func settled(p ccidPort, end time.Time) bool {
+	begin := time.Now()
+	for seen := false; ; time.Sleep(20 * time.Microsecond) {
+		switch now := time.Now(); {
+		case p.pending() > 0:
+			return false
+		case now.After(end):
+			return true
+		case p.unread() > 0:
+			seen = true
+		case seen, now.Sub(begin) > ccidSettle: // what was written takes a moment to get there
+			return true
+		}
+	}
+}
+
+// ccidSettle is how long what is written into a pseudo-terminal may take to be seen at
+// its other end.
+const ccidSettle = 5 * time.Millisecond
 
 // ring wakes who waits for the card.
 func (l *ccidLine) ring() {
@@ -203,13 +261,24 @@ func (l *ccidLine) move(here bool) {
 }
 
 // serve answers the driver until the pseudo-terminal is closed.
-func (l *ccidLine) serve(p port) {
+func (l *ccidLine) serve(p ccidPort) {
 	var d ccidFrames
 	buf := make([]byte, 512)
 	last := time.Now()
+	var end time.Time // set once the reader is to go
 	for {
 		n, err := p.Read(buf)
-		if err != nil {
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			if end.IsZero() {
+				end = time.Now().Add(ccidBye)
+			}
+			if settled(p, end) {
+				return
+			}
+			_ = p.SetReadDeadline(end.Add(ccidBye)) // there is something to read
+			continue
+		case err != nil:
 			return
 		}
 		if time.Since(last) > ccidNext {
@@ -224,6 +293,9 @@ func (l *ccidLine) serve(p port) {
 			case frame != nil:
 				l.answer(p, frame)
 			}
+		}
+		if !end.IsZero() {
+			_ = p.SetReadDeadline(time.Now())
 		}
 	}
 }
@@ -280,14 +352,23 @@ func (l *ccidLine) every(ask func()) (stop func()) {
 	return func() { close(end); <-gone }
 }
 
-// message answers one message.
+// message answers one message (6.1).
 func (l *ccidLine) message(m []byte) []byte {
 	data := m[ccidHeader:]
 	if m[5] != 0 {
 		return l.failed(m, errBadSlot)
 	}
 	switch m[0] {
+	case pcIccPowerOn, pcIccPowerOff, pcGetSlotStatus, pcGetParameters, pcResetParameters, pcIccClock, pcAbort:
+		if len(data) > 0 {
+			return l.failed(m, errBadLength)
+		}
+	}
+	switch m[0] {
 	case pcIccPowerOn:
+		if m[7] > mostVoltage {
+			return l.failed(m, errBadParameter)
+		}
 		return l.powerOn(m)
 	case pcIccPowerOff:
 		if l.powered {
@@ -298,21 +379,28 @@ func (l *ccidLine) message(m []byte) []byte {
 	case pcGetSlotStatus, pcAbort:
 		return l.slotStatus(m)
 	case pcIccClock:
+		switch {
+		case m[7] > clockStopped:
+			return l.failed(m, errBadParameter)
+		case !l.ready():
+			return l.failed(m, errMute)
+		}
+		l.clk = m[7]
 		return l.slotStatus(m)
 	case pcXfrBlock:
 		return l.transfer(m, data)
 	case pcGetParameters, pcResetParameters:
-		if m[0] == pcResetParameters {
+		if m[0] == pcResetParameters && l.ready() {
 			l.reset()
 		}
 		return l.parameters(m)
 	case pcSetParameters:
 		switch {
 		case m[7] > 1:
-			return l.failed(m, errBadProtocol)
-		case len(data) != len(l.data[m[7]]) && l.powered:
+			return l.failed(m, errBadParameter)
+		case l.ready() && len(data) != len(l.data[m[7]]):
 			return l.failed(m, errBadLength)
-		case l.powered:
+		case l.ready():
 			l.number = m[7]
 			l.data[m[7]] = slices.Clone(data)
 		}
@@ -330,6 +418,9 @@ func (l *ccidLine) message(m []byte) []byte {
 	}
 	return l.failed(m, errNotSupported)
 }
+
+// ready tells whether there is a card with power.
+func (l *ccidLine) ready() bool { return l.status() == iccActive }
 
 // status is bmICCStatus.
 func (l *ccidLine) status() byte {
@@ -372,11 +463,12 @@ func (l *ccidLine) failed(m []byte, err byte) []byte {
 	return out
 }
 
-func (l *ccidLine) slotStatus(m []byte) []byte { return l.reply(m, rdrSlotStatus, 0, 0, nil) }
+// slotStatus is the answer about the slot (6.2.2).
+func (l *ccidLine) slotStatus(m []byte) []byte { return l.reply(m, rdrSlotStatus, 0, l.clk, nil) }
 
 // parameters is the answer about the protocol's parameters (6.2.3).
 func (l *ccidLine) parameters(m []byte) []byte {
-	if !l.powered {
+	if !l.ready() {
 		return l.failed(m, errMute)
 	}
 	return l.reply(m, rdrParameters, 0, l.number, l.data[l.number])
@@ -399,15 +491,18 @@ func (l *ccidLine) powerOn(m []byte) []byte {
 	if l.powered {
 		sig = sigWarm
 	}
+	l.powered, l.inverse, l.clk = false, false, clockRuns
 	l.flush()
 	l.s.signalled(sig)
 	var atr []byte
 	var parsed ATR
 	for wait := ccidFirst; ; wait = ccidNext {
 		b, ok := l.char(wait)
-		if !ok || len(atr) > 33 {
-			l.powered = false
+		if !ok || len(atr) == maxATRSize {
 			return l.failed(m, errMute)
+		}
+		if len(atr) == 0 && b == tsInverseRaw {
+			l.inverse, b = true, tsInverse
 		}
 		atr = append(atr, b)
 		var err error
@@ -415,11 +510,13 @@ func (l *ccidLine) powerOn(m []byte) []byte {
 			break
 		}
 	}
-	l.powered, l.fresh, l.number = true, true, 0
-	l.reset()
-	if t := parsed.Protocols(); len(t) > 0 && t[0] == 1 {
-		l.number = 1
+	offered, _ := parsed.Parameters() // the card has looked at them
+	at := slices.IndexFunc(offered.Protocols, func(t byte) bool { return t <= 1 })
+	if at < 0 {
+		return l.failed(m, errNoProtocol)
 	}
+	l.powered, l.fresh, l.number = true, true, offered.Protocols[at]
+	l.reset()
 	return l.reply(m, rdrDataBlock, 0, 0, atr)
 }
 
@@ -439,10 +536,13 @@ func (l *ccidLine) char(d time.Duration) (byte, bool) {
 		l.mu.Lock()
 		gone := l.p == nil || !l.present
 		if len(l.in) > 0 && !gone {
-			b := l.in[0]
+			b := l.in[:1]
 			l.in = l.in[1:]
 			l.mu.Unlock()
-			return b, true
+			if l.inverse {
+				invert(b)
+			}
+			return b[0], true
 		}
 		l.mu.Unlock()
 		if gone {
@@ -459,27 +559,38 @@ func (l *ccidLine) char(d time.Duration) (byte, bool) {
 // transfer is XfrBlock at the level of TPDUs (6.1.4): a PPS, a block of T=1, or a command
 // of T=0, for which the reader knows procedure bytes.
 func (l *ccidLine) transfer(m, data []byte) []byte {
-	if l.status() != iccActive {
+	switch {
+	case !l.ready():
 		return l.failed(m, errMute)
-	}
-	if len(data) == 0 {
+	case len(data) == 0:
 		return l.failed(m, errBadLength)
 	}
+	l.clk = clockRuns
 	l.flush()
 	var out []byte
-	ok := false
+	var ok bool
 	switch {
 	case l.fresh && data[0] == ppss:
-		l.s.chars(data, false)
+		l.say(data)
 		out, ok = l.pps()
 		return l.block(m, out, ok)
 	case l.number == 1:
-		l.s.chars(data, false)
+		l.fresh = false
+		l.say(data)
 		out, ok = l.t1Block()
 	default:
-		out, ok = l.t0(data)
+		l.fresh = false
+		var err error
+		out, ok, err = l.t0(data)
+		switch {
+		case errors.Is(err, ErrT0Command) && len(data) > 1 && badINS(data[1]):
+			return l.failed(m, errBadINS)
+		case errors.Is(err, ErrT0Command):
+			return l.failed(m, errBadLength)
+		case errors.Is(err, ErrT0Procedure):
+			return l.failed(m, errProcedure)
+		}
 	}
-	l.fresh = false
 	return l.block(m, out, ok)
 }
 
@@ -492,6 +603,15 @@ func (l *ccidLine) block(m, out []byte, ok bool) []byte {
 		return l.failed(m, errOverrun)
 	}
 	return l.reply(m, rdrDataBlock, 0, 0, out)
+}
+
+// say sends characters to the card.
+func (l *ccidLine) say(p []byte) {
+	if l.inverse {
+		p = slices.Clone(p)
+		invert(p)
+	}
+	l.s.chars(p, false)
 }
 
 // read takes n characters more; the first one of an answer may take long.
@@ -530,28 +650,23 @@ func (l *ccidLine) t1Block() (out []byte, ok bool) {
 }
 
 // t0 plays the terminal of T=0 for one TPDU.
-func (l *ccidLine) t0(tpdu []byte) (out []byte, ok bool) {
+func (l *ccidLine) t0(tpdu []byte) (out []byte, ok bool, err error) {
 	var t t0Terminal
 	send, err := t.start(tpdu)
-	if err != nil {
-		return nil, false
-	}
-	for {
+	for err == nil {
 		if len(send) > 0 {
-			l.s.chars(send, false)
+			l.say(send)
 		}
 		b, ok := l.char(ccidFirst)
 		if !ok {
-			return nil, false
+			return nil, false, nil
 		}
 		var done bool
-		if send, done, err = t.take(b); err != nil {
-			return nil, false
-		}
-		if done {
-			return t.answer, true
+		if send, done, err = t.take(b); done {
+			return t.answer, true, nil
 		}
 	}
+	return nil, false, err
 }
 
 // Framing of GemPC Twin readers (public source of Debian's driver, libccid 1.5).

@@ -1,10 +1,12 @@
 package iso7816_test
 
 import (
+	"encoding/binary"
 	"encoding/hex"
 	"os"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,8 +27,12 @@ type ccidDriver struct {
 // ccidCard opens a reader with a card that has an ATR, answers to READ BINARY
 // zeros, and to everything else 9000; P1 99 takes longer than the driver likes to wait.
 func ccidCard(t *testing.T, url string) *ccidDriver {
+	return ccidCardATR(t, url, "3B 80 80 01 01")
+}
+
+func ccidCardATR(t *testing.T, url, hexATR string) *ccidDriver {
 	l := open(t, url, transport.Target)
-	atr := unhexed(t, "3B 80 80 01 01")
+	atr := unhexed(t, hexATR)
 	d := &ccidDriver{t: t, link: l}
 	require.NoError(t, l.Open(t.Context(), receiver(func(k transport.Kind, p []byte) {
 		switch k {
@@ -34,8 +40,8 @@ func ccidCard(t *testing.T, url string) *ccidDriver {
 			_ = l.Send(transport.ATR, atr)
 		case transport.Block:
 			var answer []byte
-			if len(p) == 5 && p[1] == 0xB0 { // data out: P3 bytes
-				answer = make([]byte, p[4])
+			if len(p) == 5 && p[1] == 0xB0 { // data out: P3 bytes, 256 for 00
+				answer = make([]byte, (int(p[4])+255)%256+1)
 			}
 			if len(p) > 4 && p[2] == 0x99 {
 				time.Sleep(1200 * time.Millisecond)
@@ -144,7 +150,12 @@ func TestCCID(t *testing.T) {
 		{"T=2", 0x61, "020000", "1100000A00", "82 400700 "},
 		{"T=0, data to the card", 0x6F, "000000", "00D6000003010203", "80 000000 9000"},
 		{"T=0, data from the card", 0x6F, "000000", "00B0000004", "80 000000 000000009000"},
-		{"T=0, not a TPDU", 0x6F, "000000", "00D60000FF01", "80 40FE00 "},
+		{"T=0, 256 bytes from the card", 0x6F, "000000", "00B0000000", "80 000000" + strings.Repeat("00", 256) + "9000"},
+		{"T=0, 255 bytes to the card", 0x6F, "000000", "00D60000FF" + strings.Repeat("AB", 255), "80 000000 9000"},
+		{"T=0, no data", 0x6F, "000000", "00A40004", "80 000000 9000"},
+		{"T=0, not a TPDU", 0x6F, "000000", "00D60000FF01", "80 400100 "},
+		{"T=0, shorter than a header", 0x6F, "000000", "00", "80 400100 "},
+		{"T=0, INS that could be SW1", 0x6F, "000000", "0060000000", "80 400B00 "},
 		{"nothing", 0x6F, "000000", "", "80 400100 "},
 		{"power on for a PPS", 0x62, "000000", "", "80 000000 3B80800101"},
 		{"PPS", 0x6F, "000000", "FF01FE", "80 000000 FF01FE"},
@@ -152,7 +163,15 @@ func TestCCID(t *testing.T) {
 		{"S(IFS request)", 0x6F, "000000", "00C101FE3E", "80 000000 00E101FE1E"},
 		{"I block", 0x6F, "000000", "000004 00D60000 D2", "80 000000 0000029000 92"},
 		{"parameters reset", 0x6D, "000000", "", "82 000001 1110004D002000"},
-		{"clock", 0x6E, "000000", "", "81 000000 "},
+		{"clock stopped", 0x6E, "010000", "", "81 000001 "},
+		{"it stands still", 0x65, "000000", "", "81 000001 "},
+		{"a block starts it", 0x6F, "000000", "004004 00D60000 92", "80 000000 0040029000 D2"},
+		{"it runs", 0x65, "000000", "", "81 000000 "},
+		{"clock started", 0x6E, "000000", "", "81 000000 "},
+		{"clock, unknown", 0x6E, "020000", "", "81 400700 "},
+		{"a voltage that is none", 0x62, "040000", "", "80 400700 "},
+		{"slot status with data", 0x65, "000000", "00", "81 400100 "},
+		{"power on with data", 0x62, "000000", "00", "80 400100 "},
 		{"abort", 0x72, "000000", "", "81 000000 "},
 		{"data rate", 0x73, "000000", "A00F0000 80250000", "84 000000 A00F000080250000"},
 		{"data rate, short", 0x73, "000000", "A00F", "84 400100 "},
@@ -160,6 +179,9 @@ func TestCCID(t *testing.T) {
 		{"mechanical", 0x71, "010000", "", "81 400000 "},
 		{"an unknown message", 0x7F, "000000", "", "81 400000 "},
 		{"power off", 0x63, "000000", "", "81 010000 "},
+		{"power off again", 0x63, "000000", "", "81 010000 "},
+		{"clock without power", 0x6E, "000000", "", "81 41FE00 "},
+		{"set parameters without power", 0x61, "000000", "1100000A00", "82 41FE00 "},
 	} {
 		_, got := d.ask(c.kind, c.parameters, c.data)
 		require.Equal(t, strings.ReplaceAll(c.want, " ", ""), strings.ReplaceAll(got, " ", ""), c.what)
@@ -222,9 +244,83 @@ func TestCCIDNoise(t *testing.T) {
 	require.True(t, strings.HasPrefix(a, "81 "), a)
 }
 
+// TestCCIDTruncated: a frame that breaks off takes the beginning of the next one with it,
+// never the reader: the driver's repetitions get through.
+func TestCCIDTruncated(t *testing.T) {
+	whole := "03066500000000000100000061"
+	for n := 1; n < len(whole)/2; n++ {
+		d := ccidCard(t, "ccid:")
+		_, err := d.f.Write(unhexed(t, whole[:2*n]+whole+whole+whole))
+		require.NoError(t, err)
+		at := 0
+		for b := d.read(1)[0]; ; b = d.read(1)[0] { // NAKs are no answers
+			if at++; b == 0x81 {
+				break
+			}
+			require.Less(t, at, 200)
+		}
+	}
+}
+
+// TestCCIDInverse: the reader finds the convention of the card by TS.
+func TestCCIDInverse(t *testing.T) {
+	d := ccidCardATR(t, "ccid:", "3F 00")
+	require.Eventually(t, func() bool {
+		_, a := d.ask(0x62, "000000", "")
+		return a == "80 000000 3F00"
+	}, 5*time.Second, 10*time.Millisecond)
+	_, a := d.ask(0x6F, "000000", "00B0000002")
+	require.Equal(t, "80 000000 00009000", a)
+}
+
+// TestCCIDProtocol: the reader says so when it knows none of the card's protocols.
+func TestCCIDProtocol(t *testing.T) {
+	d := ccidCardATR(t, "ccid:", "3B 80 02 82")
+	require.Eventually(t, func() bool {
+		_, a := d.ask(0x62, "000000", "")
+		return a == "80 41F600 "
+	}, 5*time.Second, 10*time.Millisecond)
+}
+
+// TestCCIDClose: the driver gets the answer to the command that the card works on when
+// the reader goes, and reads it whole.
+func TestCCIDClose(t *testing.T) {
+	l := open(t, "ccid:", transport.Target)
+	busy := make(chan struct{})
+	release := make(chan struct{})
+	require.NoError(t, l.Open(t.Context(), receiver(func(k transport.Kind, _ []byte) {
+		switch k {
+		case transport.PowerOn:
+			_ = l.Send(transport.ATR, unhexed(t, "3B 80 80 01 01"))
+		case transport.Block:
+			close(busy)
+			<-release
+		}
+	})))
+	f, err := os.OpenFile(strings.TrimPrefix(l.String(), "ccid:"), os.O_RDWR, 0)
+	require.NoError(t, err)
+	defer f.Close()
+	d := &ccidDriver{t: t, link: l, f: f}
+	require.Eventually(t, func() bool {
+		_, a := d.ask(0x62, "000000", "")
+		return strings.HasPrefix(a, "80 0000")
+	}, 5*time.Second, 10*time.Millisecond)
+	closed := make(chan error, 1)
+	go func() {
+		<-busy
+		closed <- l.Close()
+	}()
+	_, a := d.ask(0x6F, "000000", "00A4000402 3F00")
+	require.Equal(t, "80 42FE00 ", a, "the card has gone")
+	require.NoError(t, <-closed)
+	close(release)
+	require.NoError(t, l.Open(t.Context(), receiver(func(transport.Kind, []byte) {})), "and again")
+	require.NoError(t, l.Close())
+}
+
 func TestCCIDRefuses(t *testing.T) {
 	for url, want := range map[string]string{
-		"ccid:?protocol=t1": "protocol=t1",
+		"ccid:?protocol=t2": "protocol=t2 is not known (use one of t1, t0)",
 		"ccid:?baud=9600":   "baud",
 		"ccid://host:1":     "write ccid: for a reader on a new pseudo-terminal",
 	} {
@@ -236,12 +332,37 @@ func TestCCIDRefuses(t *testing.T) {
 }
 
 func FuzzCCIDFrames(f *testing.F) {
-	f.Add(unhexed(f, "03066500000000000100000063"))
-	f.Add(unhexed(f, "0303066F010000000001000000AA00"))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, frame := range iso7816.CCIDFrames(b) {
 			require.GreaterOrEqual(t, len(frame), 13)
 			require.LessOrEqual(t, len(frame), 274)
 		}
+	})
+}
+
+// FuzzCCIDMessages: whatever the driver and the card say, each message has one answer of
+// the form that revision 1.1 gives it.
+func FuzzCCIDMessages(f *testing.F) {
+	answers := map[byte]byte{0x62: 0x80, 0x6F: 0x80, 0x6C: 0x82, 0x6D: 0x82, 0x61: 0x82, 0x6B: 0x83, 0x73: 0x84}
+	f.Fuzz(func(t *testing.T, messages, card []byte) {
+		synctest.Test(t, func(t *testing.T) { // nobody waits for silent cards
+			iso7816.CCIDConversation(messages, card, func(m, r []byte) {
+				kind := answers[m[0]]
+				if kind == 0 {
+					kind = 0x81
+				}
+				require.Equal(t, kind, r[0])
+				require.GreaterOrEqual(t, len(r), 10)
+				require.LessOrEqual(t, len(r), 271)
+				require.Equal(t, len(r)-10, int(binary.LittleEndian.Uint32(r[1:])))
+				require.Equal(t, m[5:7], r[5:7], "slot and number")
+				require.LessOrEqual(t, r[7]&3, byte(2))
+				if r[7]&0x40 != 0 {
+					require.Empty(t, r[10:])
+				} else {
+					require.Zero(t, r[8])
+				}
+			})
+		})
 	})
 }

@@ -43,7 +43,7 @@ import "github.com/sspemu/sspemu/transport"
 //	serial:DEVICE                      a serial device or pseudo-terminal, such as /dev/ttyUSB0
 //	serial:pty[:LINK]                  target only: a new pseudo-terminal, LINK a symbolic link to it
 //	tcp://HOST:PORT                    the same characters; the controller listens, the target connects
-//	ccid:[LINK][?protocol=t0]          target only: a serial CCID reader on a new pseudo-terminal
+//	ccid:[LINK][?protocol=t1|t0]       target only: a serial CCID reader on a new pseudo-terminal
 //
 // serial: and tcp: take
 //

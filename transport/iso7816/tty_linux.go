@@ -212,6 +212,21 @@ type master struct {
 	link, name string
 }
 
+// pending is how much the other side has written that was not read here.
+func (m *master) pending() int { return m.tty.waiting() }
+
+// unread is how much was written here that the other side has not read.
+func (m *master) unread() int { return tty{m.slave}.waiting() }
+
+// waiting is how much can be read at once.
+func (t tty) waiting() (n int) {
+	_ = t.control(func(fd int) (err error) {
+		n, err = unix.IoctlGetInt(fd, unix.TIOCINQ)
+		return err
+	})
+	return n
+}
+
 func (m *master) Close() error {
 	if to, err := os.Readlink(m.link); err == nil && m.link != "" && to == m.name {
 		_ = os.Remove(m.link) // it points to nothing any more
