@@ -53,16 +53,19 @@ func OpenAs(ctx context.Context, l transport.Link, p *scl.Profile, name string, 
 	if err := l.Open(ctx, (*frames)(t)); err != nil {
 		return nil, fmt.Errorf("terminal: link %s: %w", l, err)
 	}
+	stop := context.AfterFunc(ctx, t.lost) // nobody waits for the network any more
 	t.d.Lock()
 	err := t.d.Register()
 	if err == nil {
 		err = gate.Standard(t.d.Host(), gate.Info{VendorName: "sspemu"})
 	}
 	t.d.Unlock()
+	if !stop() {
+		err = context.Cause(ctx)
+	} else if why := transport.Trouble(l); err != nil && why != nil {
+		err = why
+	}
 	if err != nil {
-		if why := transport.Trouble(l); why != nil {
-			err = why
-		}
 		return nil, fmt.Errorf("terminal: link %s: %w", l, errors.Join(err, t.Close()))
 	}
 	return t, nil

@@ -13,6 +13,7 @@ import (
 	"os"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -146,6 +147,39 @@ func TestOpenNeedsPackets(t *testing.T) {
 type blocksOnly struct{ transport.Link }
 
 func (blocksOnly) String() string { return "blocks:" }
+
+// TestOpenEnds: nobody waits for a network that says nothing once the context has ended.
+func TestOpenEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		why := errors.New("the user went away")
+		begin := time.Now()
+		l := silent{sent: func() { cancel(why) }}
+		_, err := terminal.Open(ctx, l, nil)
+		require.ErrorIs(t, err, why)
+		require.EqualError(t, err, "terminal: link silent:: the user went away")
+		require.Zero(t, time.Since(begin))
+
+		_, err = terminal.Open(t.Context(), silent{sent: func() {}}, nil)
+		require.ErrorIs(t, err, scl.ErrNoResponse)
+		require.Equal(t, scl.ResponseTime, time.Since(begin))
+	})
+}
+
+// silent is a link to nobody.
+type silent struct {
+	transport.Link
+	sent func()
+}
+
+func (silent) String() string                                       { return "silent:" }
+func (silent) PacketMTU() int                                       { return 255 }
+func (silent) Open(ctx context.Context, r transport.Receiver) error { return nil }
+func (silent) Close() error                                         { return nil }
+func (l silent) Send(transport.Kind, []byte) error {
+	l.sent()
+	return nil
+}
 
 func TestStream(t *testing.T) {
 	s := newSSP(t)
