@@ -574,7 +574,7 @@ func FuzzBoard(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, m byte, p []byte) {
 		d := &keeper{pending: []byte{1, 2, 3, 4}}
-		l := &line{t: d, sent: []byte{1, 2, 3, 4}}
+		l := &line{Outlet: bus.Outlet{Target: d}, sent: []byte{1, 2, 3, 4}}
 		l.event(event{message(m), p})
 		l.event(event{message(m), p}) // twice counts once
 		require.LessOrEqual(t, l.taken, len(l.sent))

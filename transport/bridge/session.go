@@ -14,8 +14,6 @@ const (
 	helloWait  = 3 * time.Second
 	answerWait = time.Second            // for DONE
 	refresh    = 500 * time.Millisecond // between two READY of the same generation
-	retryFirst = 50 * time.Millisecond
-	retryMost  = time.Second
 )
 
 // session is one end of one connection.

@@ -3,9 +3,6 @@ package bridge
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/sspemu/sspemu/transport/bus"
@@ -17,19 +14,13 @@ import (
 // counts from the beginning of the generation. A lost access is left to the protocol.
 type socket struct {
 	*place
-	mu   sync.Mutex
-	line *line // nil: nobody is attached
+	bus.Remote
 }
 
 // line is one attachment.
 type line struct {
-	s     *socket
-	t     bus.Target
-	clock bus.Clock
-	kick  chan struct{} // has a token when there is something to do
-	want  atomic.Bool   // the interrupt line, as the target wants it
-	done  chan struct{} // closed by Close
-	ended chan struct{} // closed when the goroutine has gone
+	bus.Outlet
+	s *socket
 
 	// of the goroutine only
 	max   int
@@ -61,47 +52,12 @@ type event struct {
 // Attach implements bus.Socket. The board must be there; when it is lost later, it is
 // tried again until Close.
 func (s *socket) Attach(t bus.Target) (bus.Lines, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.line != nil {
-		return nil, fmt.Errorf("%s: a target is attached already", s.url)
-	}
-	l := &line{
-		s: s, t: t, clock: bus.Real(), kick: make(chan struct{}, 1),
-		done: make(chan struct{}), ended: make(chan struct{}),
-	}
-	w, err := l.connect()
-	if err != nil {
-		return nil, err
-	}
-	s.line = l
-	go l.run(w)
-	return l, nil
+	l := &line{s: s}
+	return s.Remote.Attach(s.url, t, &l.Outlet, func() (func() bool, error) {
+		w, err := l.connect()
+		return func() bool { return l.serve(w) }, err
+	})
 }
-
-// Close implements bus.Socket.
-func (s *socket) Close() error {
-	s.mu.Lock()
-	l := s.line
-	s.line = nil
-	s.mu.Unlock()
-	if l != nil {
-		close(l.done)
-		<-l.ended
-	}
-	return nil
-}
-
-// SetIRQ implements bus.Lines.
-func (l *line) SetIRQ(active bool) {
-	l.want.Store(active)
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
-}
-
-func (l *line) Clock() bus.Clock { return l.clock }
 
 func (l *line) connect() (*wire, error) {
 	w := &wire{in: make(chan event, 64)}
@@ -112,7 +68,7 @@ func (l *line) connect() (*wire, error) {
 		select {
 		case w.in <- event{t, append([]byte(nil), p...)}:
 			return nil
-		case <-l.done:
+		case <-l.Done:
 			return bus.ErrClosed
 		}
 	})
@@ -122,34 +78,6 @@ func (l *line) connect() (*wire, error) {
 	w.session, w.ended = s, ended
 	l.max, l.sent, l.taken, l.have = int(h.max), l.sent[:0], 0, false
 	return w, nil
-}
-
-// run serves one connection after the other.
-func (l *line) run(w *wire) {
-	defer close(l.ended)
-	pause := retryFirst
-	for {
-		if w != nil {
-			pause = retryFirst
-			if l.serve(w) {
-				return
-			}
-			w = nil
-			if p, ok := l.t.(bus.Powered); ok {
-				p.PowerOff()
-			}
-		}
-		select {
-		case <-l.done:
-			return
-		case <-time.After(pause):
-			pause = min(2*pause, retryMost)
-		}
-		if n, err := l.connect(); err == nil {
-			w = n
-			l.t.Reset()
-		}
-	}
 }
 
 // serve is for one connection; true when the line is to end.
@@ -173,7 +101,7 @@ func (l *line) serve(w *wire) bool {
 		select {
 		case e := <-w.in:
 			l.event(e)
-		case <-l.kick:
+		case <-l.Kick:
 		case <-tick.C:
 		case <-w.ended:
 			for {
@@ -184,7 +112,7 @@ func (l *line) serve(w *wire) bool {
 					return false
 				}
 			}
-		case <-l.done:
+		case <-l.Done:
 			_ = w.send(msgReady, []byte{l.gen + 1}) // nothing, from now on; an error is the end, too
 			_ = w.send(msgIRQ, []byte{0})
 			return true
@@ -198,22 +126,22 @@ func (l *line) left() []byte { return l.sent[l.taken:] }
 func (l *line) event(e event) {
 	switch {
 	case e.t == msgWritten && len(e.p) > 0:
-		l.t.Written(e.p)
+		l.Target.Written(e.p)
 	case e.t == msgTaken && len(e.p) == 3 && e.p[0] == l.gen:
 		total := min(int(binary.BigEndian.Uint16(e.p[1:])), len(l.sent))
 		n := total - l.taken
 		if n <= 0 {
 			return
 		}
-		same := bytes.HasPrefix(l.t.Pending(), l.left())
+		same := bytes.HasPrefix(l.Target.Pending(), l.left())
 		l.taken = total
 		if same { // else it is not what the target means any more
-			l.t.Taken(n)
+			l.Target.Taken(n)
 		}
 	case e.t == msgReset:
-		l.t.Reset()
+		l.Target.Reset()
 	case e.t == msgPowerOff:
-		if p, ok := l.t.(bus.Powered); ok {
+		if p, ok := l.Target.(bus.Powered); ok {
 			p.PowerOff()
 		}
 	}
@@ -221,8 +149,8 @@ func (l *line) event(e event) {
 
 // sync tells the board what may be read and how the interrupt line is.
 func (l *line) sync(w *wire) error {
-	want := l.want.Load() // before Pending: the line never says what is not ready
-	p, left := l.t.Pending(), l.left()
+	want := l.IRQ() // before Pending: the line never says what is not ready
+	p, left := l.Target.Pending(), l.left()
 	again := time.Since(l.said) >= refresh
 	switch {
 	case len(p) == 0 && len(left) == 0:

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,20 +20,14 @@ type socket struct {
 	irqLow     bool
 	poll       time.Duration
 
-	mu   sync.Mutex
-	line *line // nil: nobody is attached
+	bus.Remote
 }
 
 // line is one attachment.
 type line struct {
+	bus.Outlet
 	s      *socket
-	t      bus.Target
-	clock  bus.Clock
-	kick   chan struct{} // has a token when there is something to do
-	resets atomic.Int32  // pulses of the reset line that the target was not told of
-	want   atomic.Bool   // the interrupt line, as the target wants it
-	done   chan struct{} // closed by Close
-	ended  chan struct{} // closed when the goroutine has gone
+	resets atomic.Int32 // pulses of the reset line that the target was not told of
 
 	// of the goroutine only
 	have   bool   // the interrupt line as it is
@@ -46,61 +39,17 @@ type line struct {
 // maxIn bounds what is taken for one access.
 const maxIn = 64 * 1024
 
-const (
-	retryFirst = 50 * time.Millisecond
-	retryMost  = time.Second
-)
-
 func (s *socket) Physical() bus.Physical { return bus.I2C }
 func (s *socket) String() string         { return s.url }
 
 // Attach implements bus.Socket. The daemon must be there; when it is lost later, it is
 // tried again until Close.
 func (s *socket) Attach(t bus.Target) (bus.Lines, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.line != nil {
-		return nil, fmt.Errorf("%s: a target is attached already", s.url)
-	}
-	l := &line{
-		s: s, t: t, clock: bus.Real(), kick: make(chan struct{}, 1),
-		done: make(chan struct{}), ended: make(chan struct{}),
-	}
-	d, err := l.connect()
-	if err != nil {
-		return nil, err
-	}
-	s.line = l
-	go l.run(d)
-	return l, nil
-}
-
-// Close implements bus.Socket.
-func (s *socket) Close() error {
-	s.mu.Lock()
-	l := s.line
-	s.line = nil
-	s.mu.Unlock()
-	if l != nil {
-		close(l.done)
-		<-l.ended
-	}
-	return nil
-}
-
-// SetIRQ implements bus.Lines.
-func (l *line) SetIRQ(active bool) {
-	l.want.Store(active)
-	l.wake()
-}
-
-func (l *line) Clock() bus.Clock { return l.clock }
-
-func (l *line) wake() {
-	select {
-	case l.kick <- struct{}{}:
-	default:
-	}
+	l := &line{s: s}
+	return s.Remote.Attach(s.url, t, &l.Outlet, func() (func() bool, error) {
+		d, err := l.connect()
+		return func() bool { return l.serve(d) }, err
+	})
 }
 
 // daemon is what a line has while pigpiod is there: a connection for commands and one
@@ -176,34 +125,6 @@ func (l *line) level(active bool) uint32 {
 	return 0
 }
 
-// run serves one connection to the daemon after the other.
-func (l *line) run(d *daemon) {
-	defer close(l.ended)
-	pause := retryFirst
-	for {
-		if d != nil {
-			pause = retryFirst
-			if l.serve(d) {
-				return
-			}
-			d = nil
-			if p, ok := l.t.(bus.Powered); ok {
-				p.PowerOff() // what the controller sees from here on is not the target
-			}
-		}
-		select {
-		case <-l.done:
-			return
-		case <-time.After(pause):
-			pause = min(2*pause, retryMost)
-		}
-		if n, err := l.connect(); err == nil {
-			d = n
-			l.t.Reset()
-		}
-	}
-}
-
 // serve is for one connection; true when the line is to end.
 func (l *line) serve(d *daemon) bool {
 	lost := make(chan struct{})
@@ -221,7 +142,7 @@ func (l *line) serve(d *daemon) bool {
 		for l.resets.Load() > 0 {
 			l.resets.Store(0)
 			l.in = l.in[:0]
-			l.t.Reset()
+			l.Target.Reset()
 		}
 		more, err := l.step(d.cmd)
 		if err != nil {
@@ -229,18 +150,18 @@ func (l *line) serve(d *daemon) bool {
 		}
 		if !more {
 			select {
-			case <-l.kick:
+			case <-l.Kick:
 			case <-tick.C:
 			case <-lost:
 				return false
-			case <-l.done:
+			case <-l.Done:
 				l.leave(d)
 				return true
 			}
 			continue
 		}
 		select { // a busy bus does not keep anybody from closing
-		case <-l.done:
+		case <-l.Done:
 			l.leave(d)
 			return true
 		default:
@@ -266,14 +187,14 @@ func (l *line) listen(c *client) {
 			return
 		}
 		if n, ok := r.event(); ok && n == eventBSC {
-			l.wake()
+			l.Wake()
 		}
 		if l.s.reset >= 0 && r.edge() {
 			was := low
 			low = r.level>>l.s.reset&1 == 0
 			if low && !was {
 				l.resets.Add(1)
-				l.wake()
+				l.Wake()
 			}
 		}
 	}
@@ -281,13 +202,13 @@ func (l *line) listen(c *client) {
 
 // step brings FIFOs and queues in step once; more tells that it moved something.
 func (l *line) step(c *client) (more bool, err error) {
-	want := l.want.Load() // before Pending: the line never says what is not ready
-	p := l.t.Pending()
+	want := l.IRQ() // before Pending: the line never says what is not ready
+	p := l.Target.Pending()
 	if !bytes.HasPrefix(p, l.queued) {
 		if err := l.recall(c); err != nil {
 			return false, err
 		}
-		p = l.t.Pending()
+		p = l.Target.Pending()
 	}
 	tx := p[len(l.queued):]
 	st, rx, err := c.transfer(l.s.control, tx[:min(len(tx), fifo)])
@@ -301,13 +222,13 @@ func (l *line) step(c *client) (more bool, err error) {
 	if taken > 0 {
 		// What was read counts if it is still what the target means; else the next step
 		// takes back the rest.
-		if same := bytes.HasPrefix(l.t.Pending(), l.queued); same {
-			l.t.Taken(taken)
+		if same := bytes.HasPrefix(l.Target.Pending(), l.queued); same {
+			l.Target.Taken(taken)
 		}
 		l.queued = l.queued[:copy(l.queued, l.queued[taken:])]
 	}
 	if len(l.in) > 0 && (len(rx) == 0 && !st.receiveBusy() || len(l.in) >= maxIn) {
-		l.t.Written(l.in)
+		l.Target.Written(l.in)
 		l.in = l.in[:0]
 		more = true
 	}
