@@ -75,7 +75,7 @@ is given.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "link to a card instead, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader), ...")
+	f.StringVar(&link, "link", "", "link to a card instead, a `URL`: "+toCards)
 	f.BoolVar(&anySW, "any", false, "every status word is fine")
 	f.BoolVar(&q.Raw, "raw", false, "send these commands only: no GET RESPONSE, no second try")
 	f.StringVar(&q.Reset, "reset", "", "reset the card first: `cold` or warm")

@@ -85,7 +85,7 @@ The exit code is 1 when the code is 4.XX or 5.XX, unless --any is given.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "go over this link instead, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader)")
+	f.StringVar(&link, "link", "", "go over this link instead, a `URL`: "+toCards)
 	f.StringVarP(&q.data, "data", "d", "", "payload: `TEXT`, @FILE, or @- for standard input")
 	f.StringVarP(&q.format, "format", "f", "", "content `FORMAT` of the payload")
 	f.StringVarP(&q.accept, "accept", "a", "", "content `FORMAT` that is wanted")

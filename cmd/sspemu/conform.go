@@ -44,7 +44,7 @@ covered. The exit code is 1 when a case fails.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&c.link, "link", memLink, "link to the card, a `URL`; mem: starts one in this process")
+	f.StringVar(&c.link, "link", memLink, "link to the card, a `URL`: "+toCards)
 	f.StringArrayVar(&c.suites, "suite", nil, "play this suite only, a `NAME` or its beginning; may be repeated")
 	f.StringVar(&c.bundle, "bundle", "", "play the suites of the bundle `NAME` only")
 	f.StringVar(&c.pkg, "package", "", "test the bundle in this `FILE` (.spb) instead of the built-in one")

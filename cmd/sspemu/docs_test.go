@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -12,6 +13,23 @@ import (
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/transport"
 )
+
+// TestLinksOfHelp: every scheme is in the help texts of --link, at an end that it has.
+func TestLinksOfHelp(t *testing.T) {
+	for _, table := range append(schemes(scl.DefaultProfile()), transport.Schemes{"mem": nil}) {
+		for scheme := range maps.Keys(table) {
+			require.Regexp(t, `\b`+scheme+":", toCards+" "+toReaders)
+		}
+	}
+	for text, role := range map[string]transport.Role{toCards: transport.Controller, toReaders: transport.Target} {
+		for _, url := range regexp.MustCompile(`[a-z0-9]+:[^ ,]*`).FindAllString(text, -1) {
+			if !transport.Inside(url) {
+				_, err := transport.Open(strings.NewReplacer("PORT", "1", "[:FILE]", ":x", "[FILE]", "x", "DEVICE", "/dev/spidev0.0").Replace(url), role, schemes(scl.DefaultProfile())...)
+				require.NoError(t, err)
+			}
+		}
+	}
+}
 
 // TestLinksOfDocs: docs/links.md has every scheme, and every URL that a document shows
 // is one.

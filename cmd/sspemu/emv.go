@@ -65,7 +65,7 @@ is, the payment bundle in this process. --read only reads; use that on real card
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.link, "link", "", "link to a card, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader), ...")
+	f.StringVar(&o.link, "link", "", "link to a card, a `URL`: "+toCards)
 	f.StringVar(&o.aid, "aid", "", "select this application, an `AID` in hexadecimal (default: the best one)")
 	f.StringSliceVar(&o.aids, "aids", []string{"F053535045", "F053535046"}, "`AIDS` that the terminal knows, or how they begin (default: the test ones, and all of a directory)")
 	f.BoolVar(&o.confirm, "confirm", false, "the cardholder confirms applications that want it; --aid is a choice anyway")

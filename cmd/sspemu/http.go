@@ -91,7 +91,7 @@ The exit code is 1 when the status is 400 or more, unless --any is given.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "go over this link instead, a `URL` (docs/links.md): mem:, pcsc:READER, vpcd://HOST:PORT (as the reader)")
+	f.StringVar(&link, "link", "", "go over this link instead, a `URL`: "+toCards)
 	f.StringArrayVarP(&q.header, "header", "H", nil, "field of the request, `'NAME: VALUE'`; may be repeated")
 	f.StringVarP(&q.data, "data", "d", "", "body of the request: `TEXT`, @FILE, or @- for standard input")
 	f.BoolVarP(&out.header, "include", "i", false, "print the header of the response as well")

@@ -25,6 +25,15 @@ func schemes(p *scl.Profile) []transport.Schemes {
 	return []transport.Schemes{iso7816.Schemes, acl.Schemes, spi.With(c), i2c.With(c), pigpio.With(c), bridge.With(c)}
 }
 
+// What --link takes, for help texts: links of the terminal's end, and of the SSP's. All
+// of it is in docs/links.md.
+const (
+	toCards = "mem:, simspi:NAME or simi2c:NAME (a platform in this process), pcsc:READER, vpcd://HOST:PORT (as the reader), " +
+		"serial:DEVICE, tcp://HOST:PORT, acl://HOST:PORT, spi:DEVICE, i2c:DEVICE, bridge:DEVICE (docs/links.md)"
+	toReaders = "vpcd://HOST:PORT, ccid:[FILE], serial:DEVICE, serial:pty[:FILE], tcp://HOST:PORT, acl://HOST:PORT, " +
+		"pigpio://HOST/i2c, bridge:DEVICE (docs/links.md)"
+)
+
 // memLink is the URL of the link inside this process.
 const memLink = "mem:"
 

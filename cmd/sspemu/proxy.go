@@ -53,10 +53,10 @@ then. proxy prints where it listens and ready, and ends on SIGINT and SIGTERM.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVar(&link, "link", "", "link to the SSP, a `URL`")
+	f.StringVar(&link, "link", "", "link to the SSP, a `URL`: "+toCards)
 	f.StringVar(&s.http, "http", defaultHTTP, "HTTP of the active bundle, `HOST:PORT` or off; port 0 takes a free one")
 	f.StringVar(&s.coap, "coap", defaultCoAP, "CoAP of the active bundle over UDP, `HOST:PORT` or off")
-	f.StringVar(&card, "card", "", "show the SSP as a card at another link, a `URL`")
+	f.StringVar(&card, "card", "", "show the SSP as a card at another link, a `URL`: "+toReaders)
 	f.DurationVar(&wait, "timeout", 10*time.Second, "how long to wait for a card and for its answers")
 	x.settings.add(f)
 	return cmd

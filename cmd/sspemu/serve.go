@@ -66,7 +66,7 @@ tells what is missing. A state directory has one serve at a time.`,
 	f.StringVar(&s.config, "config", "", "YAML `FILE` with the names of these flags as keys")
 	f.StringVar(&s.state, "state", "", "state `DIR` (default: $XDG_STATE_HOME/sspemu)")
 	f.BoolVar(&s.ephemeral, "ephemeral", false, "keep nothing")
-	f.StringArrayVar(&s.links, "link", []string{defaultLink}, "link to be the card of, a `URL`, or off; may be repeated")
+	f.StringArrayVar(&s.links, "link", []string{defaultLink}, "link to be the card of, may be repeated, off or a `URL`: "+toReaders)
 	f.StringVar(&s.api, "api", defaultAPI, "control API, `HOST:PORT` or off; port 0 takes a free one")
 	f.StringVar(&s.token, "api-token", "", "`TOKEN` that the control API asks for")
 	f.StringVar(&s.tokenFile, "api-token-file", "", "`FILE` with that token")
