@@ -5,19 +5,20 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -o pipefail -c
 GO ?= go
-FUZZTIME ?= 10s
+FUZZTIME ?= 5s
 
 BIN := bin/sspemu
 DIST := bundles/dist
 # What goes into the binary besides the bundles.
-SOURCES := $(shell find bundles/*.go cmd internal primary scl spec-tests transport bundles/telecom bundles/payment bundles/sdk -type f \
+SOURCES := $(shell find bundles/*.go cmd internal primary scl spec-tests transport bundles/telecom bundles/payment bundles/eid bundles/sdk -type f \
   -not -name '*_test.go' -not -path '*/testdata/*') go.mod go.sum
 
 # The bundles: name and directory. Those in C need clang and wasm-ld; without
 # them they are left out of the binary.
-BUNDLES := telecom payment example
+BUNDLES := telecom payment eid example
 dir_telecom := bundles/telecom
 dir_payment := bundles/payment
+dir_eid := bundles/eid
 dir_example := bundles/sdk/example
 dir_example-c := bundles/sdk/example-c
 ifneq ($(and $(shell command -v clang),$(shell command -v wasm-ld)),)
@@ -79,15 +80,17 @@ clean:
 	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz
 
 # What the tests need beside Go; one line says how to get all of it.
-NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-client-openssl chromium tshark sigrok-cli
+NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen
 tools:
 	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
 	/usr/bin/python3 -c 'import pigpio' 2>/dev/null || missing="$$missing python3-pigpio"; \
 	test -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so || missing="$$missing vsmartcard-vpcd"; \
 	test -e /usr/lib/pcsc/drivers/serial/libccidtwin.so || missing="$$missing libccid"; \
+	ls /usr/lib/*/opensc-pkcs11.so >/dev/null 2>&1 || missing="$$missing opensc-pkcs11"; \
+	ls /usr/lib/*/engines-3/pkcs11.so >/dev/null 2>&1 || missing="$$missing libengine-pkcs11-openssl"; \
 	if [ -n "$$missing" ]; then \
-	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli)"; exit 1; \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli yubico-piv-tool opensc-pkcs11 libengine-pkcs11-openssl openssh-client openssl)"; exit 1; \
 	fi
 
 tools-go:

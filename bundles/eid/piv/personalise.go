@@ -1,0 +1,93 @@
+package piv
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/tlv"
+)
+
+// Personalise writes the section "piv" of a persona to NVM.
+func (c *Card) Personalise(d *sdk.Doc) error {
+	var err error
+	put := func(name string, v []byte) {
+		if err == nil {
+			err = sdk.NVM.Put(name, v)
+		}
+	}
+	for ref, name := range map[byte]string{refPIN: "pin", refPUK: "puk"} {
+		p := d.Get(name)
+		v := []byte(p.Get("value").Text())
+		n := int(p.Get("tries").Int(1, 15))
+		for len(v) < pinSize {
+			v = append(v, 0xFF)
+		}
+		if !valid(ref, v) {
+			return p.Get("value").Refuse("is not 6 to 8 digits")
+		}
+		put("factory/"+name, v)
+		put(name, append(v, byte(n), byte(n)))
+	}
+	k := d.Get("management_key")
+	alg := map[string]byte{"3des": alg3DES, "aes128": algAES128, "aes192": algAES192, "aes256": algAES256}[k.Get("algorithm").Text()]
+	v := k.Get("value").Hex()
+	if managementSize(alg) != len(v) {
+		return k.Get("value").Refuse("is not " + strconv.Itoa(managementSize(alg)) + " bytes")
+	}
+	put("factory/mgm", append([]byte{alg}, v...))
+	put("mgm", append([]byte{alg}, v...))
+
+	guid := d.Get("guid").Hex()
+	if len(guid) != 16 {
+		return d.Get("guid").Refuse("is not 16 bytes")
+	}
+	put(objectKey(tagCHUID), chuid(guid, d.Get("expires").Text()))
+	put(objectKey(tagCCC), ccc(guid))
+	serial := uint32(0)
+	if s := d.Get("serial"); s.Exists() {
+		serial = uint32(s.Int(0, 1<<32-1))
+	}
+	put("serial", []byte{byte(serial >> 24), byte(serial >> 16), byte(serial >> 8), byte(serial)})
+	version := []byte{5, 4, 3}
+	if s := d.Get("version"); s.Exists() {
+		version = version[:0]
+		for _, part := range strings.Split(s.Text(), ".") {
+			n, perr := strconv.ParseUint(part, 10, 8)
+			if perr != nil {
+				return s.Refuse("has a number above 255")
+			}
+			version = append(version, byte(n))
+		}
+	}
+	put("version", version)
+	for name, o := range d.Get("objects").Members() {
+		t, perr := strconv.ParseUint(name, 16, 24)
+		if perr != nil || t&0xFFFF00 != 0x5FC100 && t&0xFFFF00 != 0x5FFF00 {
+			return o.Refuse("is not under the tag of a data object (5FC1xx)")
+		}
+		put(objectKey(tlv.Tag(t)), o.Hex())
+	}
+	return err
+}
+
+// chuid is the card holder unique identifier without signature (part 1 table 9): FASC-N
+// of nobody, GUID, expiration date.
+func chuid(guid []byte, expires string) []byte {
+	fascn := []byte{0xD4, 0xE7, 0x39, 0xDA, 0x73, 0x9C, 0xED, 0x39, 0xCE, 0x73, 0x9D, 0x83, 0x68, 0x58, 0x21, 0x08, 0x42, 0x10, 0x84, 0x21, 0xC8, 0x42, 0x10, 0xC3, 0xEB}
+	b := tlv.Append(nil, 0x30, fascn...)
+	b = tlv.Append(b, 0x34, guid...)
+	b = tlv.Append(b, 0x35, []byte(expires)...)
+	return append(b, 0x3E, 0x00, 0xFE, 0x00)
+}
+
+// ccc is the card capability container (part 1 table 8); its identifier comes from the
+// GUID.
+func ccc(guid []byte) []byte {
+	id := append([]byte{0xA0, 0x00, 0x00, 0x01, 0x16, 0xFF, 0x02}, guid[:14]...)
+	b := tlv.Append(nil, 0xF0, id...)
+	b = tlv.Append(tlv.Append(b, 0xF1, 0x21), 0xF2, 0x21)
+	b = append(b, 0xF3, 0x00)
+	b = tlv.Append(tlv.Append(b, 0xF4, 0x00), 0xF5, 0x10)
+	return append(b, 0xF6, 0, 0xF7, 0, 0xFA, 0, 0xFB, 0, 0xFC, 0, 0xFD, 0, 0xFE, 0)
+}

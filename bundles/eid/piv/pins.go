@@ -1,0 +1,163 @@
+package piv
+
+import (
+	"crypto/subtle"
+
+	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/apdu"
+)
+
+// Key references of PINs (part 1 table 4).
+const (
+	refPIN = 0x80
+	refPUK = 0x81
+)
+
+// pinSize is the length of PIN and PUK, filled up with FF (part 2 2.4.3).
+const pinSize = 8
+
+// A PIN in NVM: its value, tries left, tries at most.
+func pinKey(ref byte) string {
+	if ref == refPUK {
+		return "puk"
+	}
+	return "pin"
+}
+
+// tries are those left and the most of a PIN.
+func tries(ref byte) (left, most int, ok bool) {
+	var b [2]byte
+	n, err := sdk.NVM.Read(pinKey(ref), pinSize, b[:])
+	return int(b[0]), int(b[1]), err == nil && n == 2
+}
+
+func storePIN(ref byte, value []byte, left, most int) error {
+	b := append(append([]byte{}, value...), byte(left), byte(most))
+	return sdk.NVM.Put(pinKey(ref), b)
+}
+
+// check compares a value with a PIN. The try is taken away and stored before.
+func check(ref byte, value []byte) sdk.SW {
+	stored, ok := sdk.NVM.Get(pinKey(ref))
+	if !ok || len(stored) != pinSize+2 {
+		return apdu.NoPreciseDiagnosis
+	}
+	left := stored[pinSize]
+	if left == 0 {
+		return apdu.AuthBlocked
+	}
+	if sdk.NVM.Write(pinKey(ref), pinSize, []byte{left - 1}) != nil || sdk.NVM.Commit() != nil {
+		return apdu.MemoryProblem
+	}
+	if subtle.ConstantTimeCompare(stored[:pinSize], value) != 1 {
+		if left == 1 {
+			sdk.Event("pin.blocked", []byte(pinKey(ref)))
+		}
+		return apdu.Counter | sdk.SW(left-1)
+	}
+	if sdk.NVM.Write(pinKey(ref), pinSize, []byte{stored[pinSize+1]}) != nil {
+		return apdu.MemoryProblem
+	}
+	return apdu.OK
+}
+
+// valid tells whether b is a PIN: 6 to 8 digits, filled up with FF (part 2 2.4.3). A PUK
+// has any bytes.
+func valid(ref byte, b []byte) bool {
+	if len(b) != pinSize {
+		return false
+	}
+	if ref == refPUK {
+		return true
+	}
+	n := 0
+	for n < pinSize && b[n] >= '0' && b[n] <= '9' {
+		n++
+	}
+	for _, f := range b[n:] {
+		if f != 0xFF {
+			return false
+		}
+	}
+	return n >= 6
+}
+
+// verify is VERIFY (part 2 3.2.1). Without data it tells the status, P1 FF ends it.
+func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
+	if cmd.P2 != refPIN {
+		return apdu.ReferencedDataNotFound
+	}
+	switch {
+	case cmd.P1 == 0xFF && len(cmd.Data) == 0:
+		c.verified, c.just = false, false
+		return apdu.OK
+	case cmd.P1 != 0x00:
+		return apdu.WrongP1P2
+	case len(cmd.Data) == 0:
+		if c.verified {
+			return apdu.OK
+		}
+		left, _, _ := tries(refPIN)
+		if left == 0 {
+			return apdu.AuthBlocked
+		}
+		return apdu.Counter | sdk.SW(left)
+	case !valid(refPIN, cmd.Data):
+		return apdu.WrongData // it costs no try (part 2 3.2.1)
+	}
+	sw := check(refPIN, cmd.Data)
+	c.verified = sw == apdu.OK
+	c.just = c.verified
+	return sw
+}
+
+// changeReference is CHANGE REFERENCE DATA (part 2 3.2.2): the old value, the new one.
+func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
+	switch {
+	case cmd.P1 != 0x00:
+		return apdu.WrongP1P2
+	case cmd.P2 != refPIN && cmd.P2 != refPUK:
+		return apdu.ReferencedDataNotFound
+	case len(cmd.Data) != 2*pinSize:
+		return apdu.WrongLength
+	case !valid(cmd.P2, cmd.Data[pinSize:]):
+		return apdu.WrongData
+	}
+	sw := check(cmd.P2, cmd.Data[:pinSize])
+	if sw != apdu.OK {
+		if cmd.P2 == refPIN {
+			c.verified, c.just = false, false
+		}
+		return sw
+	}
+	_, most, _ := tries(cmd.P2)
+	if storePIN(cmd.P2, cmd.Data[pinSize:], most, most) != nil {
+		return apdu.MemoryProblem
+	}
+	if cmd.P2 == refPIN {
+		c.verified, c.just = true, true
+	}
+	return apdu.OK
+}
+
+// resetRetry is RESET RETRY COUNTER (part 2 3.2.3): the PUK, a new PIN.
+func (c *Card) resetRetry(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
+	switch {
+	case cmd.P1 != 0x00:
+		return apdu.WrongP1P2
+	case cmd.P2 != refPIN:
+		return apdu.ReferencedDataNotFound
+	case len(cmd.Data) != 2*pinSize:
+		return apdu.WrongLength
+	case !valid(refPIN, cmd.Data[pinSize:]):
+		return apdu.WrongData
+	}
+	if sw := check(refPUK, cmd.Data[:pinSize]); sw != apdu.OK {
+		return sw
+	}
+	_, most, _ := tries(refPIN)
+	if storePIN(refPIN, cmd.Data[pinSize:], most, most) != nil {
+		return apdu.MemoryProblem
+	}
+	return apdu.OK
+}
