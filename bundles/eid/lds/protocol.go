@@ -99,8 +99,8 @@ func ProtocolByOID(oid []byte) (Protocol, bool) {
 	return Protocol{}, false
 }
 
-// protocol finds one by what it is.
-func protocol(k Kind, a Agreement, m Mapping, c Cipher) (Protocol, bool) {
+// Find finds a protocol by what it is.
+func Find(k Kind, a Agreement, m Mapping, c Cipher) (Protocol, bool) {
 	for _, p := range Protocols {
 		if p.Kind == k && p.Agreement == a && p.Mapping == m && p.Cipher == c {
 			return p, true

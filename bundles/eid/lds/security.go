@@ -36,7 +36,7 @@ func ChipAuthenticationInfo(p Protocol, key int) []byte {
 // ChipAuthenticationPublicKeyInfo gives a public key, a SubjectPublicKeyInfo (Doc 9303-11
 // 9.2.6).
 func ChipAuthenticationPublicKeyInfo(a Agreement, key []byte, id int) []byte {
-	p, _ := protocol(KindPublicKey, a, 0, 0)
+	p, _ := Find(KindPublicKey, a, 0, 0)
 	return seq(tagSeq, oid(p.OID), key, reference(id))
 }
 
