@@ -138,6 +138,22 @@ const (
 	DefectNonceReuse Defect = "same-ephemeral-key" // the chip takes the terminal's ephemeral key of PACE for its own
 )
 
+// Defects of what the issuer made, done by New; the chip behaves well.
+const (
+	DefectUnknownCSCA  Defect = "unknown-csca"         // another authority of the same name signed the document signer's certificate
+	DefectRevoked      Defect = "revoked-ds"           // the CRL of the trust anchors names the document signer
+	DefectSignature    Defect = "wrong-sod-signature"  // the signature of EF.SOD is that of other hashes
+	DefectCountry      Defect = "wrong-sod-country"    // the document signer is of another state than the document
+	DefectClonedAA     Defect = "cloned-aa"            // the key of active authentication is not that of data group 15
+	DefectClonedCA     Defect = "cloned-ca"            // the keys of chip authentication are not those of data group 14
+	DefectClonedCAM    Defect = "cloned-cam"           // the keys of chip authentication mapping are not those of EF.CardSecurity
+	DefectCOMMore      Defect = "com-lists-more"       // EF.COM lists a data group that is nowhere else
+	DefectCOMLess      Defect = "com-lists-less"       // EF.COM lists data groups 1 and 2 only
+	DefectSODLess      Defect = "sod-lists-less"       // EF.SOD has no hash of the last data group
+	DefectCardSecurity Defect = "cardsecurity-differs" // EF.CardAccess has a protocol that EF.CardSecurity and data group 14 have not
+	DefectCheckDigit   Defect = "wrong-check-digit"    // the composite check digit of data group 1 is wrong
+)
+
 // Has tells whether the chip has a defect.
 func (c *Chip) Has(d Defect) bool {
 	for _, x := range c.Defects {
