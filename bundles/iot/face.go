@@ -1,0 +1,72 @@
+package iot
+
+import (
+	"strconv"
+
+	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
+	"github.com/sspemu/sspemu/bundles/iot/profile"
+	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/coap"
+	"github.com/sspemu/sspemu/bundles/sdk/face"
+	"github.com/sspemu/sspemu/bundles/sdk/web"
+)
+
+// Gates are the services beside UICC APDU: the description of the card, over HTTP at
+// the TCP gate and over CoAP at the UDP gate.
+func (c *Card) Gates() sdk.Gates {
+	things := coap.New()
+	things.Face(c.describe)
+	return sdk.Gates{TCP: web.New(web.Face(c.describe)), UDP: things}
+}
+
+// describe tells what GET DATA tells as well: identities and other objects with their
+// states. The content of a key or a file has no way into a face.Description.
+func (c *Card) describe() face.Description {
+	d := face.Description{Name: "iot", Title: "IoT SAFE applet", Standards: []string{"GSMA IoT.05"}}
+	for i := range c.objects {
+		o := &c.objects[i]
+		d.Persona = append(d.Persona, face.Field{Name: o.title(), Value: o.words()})
+	}
+	open := 0
+	for _, s := range c.sessions {
+		if s.open {
+			open++
+		}
+	}
+	d.Counters = []face.Counter{{Name: "sessions open", Value: int64(open)}, {Name: "sessions at most", Value: int64(len(c.sessions))}}
+	for _, aid := range c.profile.AIDs {
+		d.Applications = append(d.Applications, face.Application{AID: aid, Label: "IoT SAFE"})
+	}
+	return d
+}
+
+// title is what a person calls the object: names of a face.Description differ.
+func (o *object) title() string {
+	kind := o.Kind.String()
+	if o.Kind == profile.Private {
+		kind = "identity"
+	}
+	return kind + " " + profile.Hex(o.ID)
+}
+
+func (o *object) words() string {
+	s := string(o.Label)
+	if s != "" {
+		s += ", "
+	}
+	if o.Kind == profile.File {
+		if o.Usage == iotsafe.FileCertificate {
+			s += "certificate, "
+		}
+		s += strconv.Itoa(o.size) + " bytes, "
+	} else {
+		s += iotsafe.TypeName(o.Type) + ", "
+	}
+	switch {
+	case o.broken:
+		return s + "damaged"
+	case o.filled:
+		return s + "activated"
+	}
+	return s + "deactivated"
+}
