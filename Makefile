@@ -59,8 +59,13 @@ $(BIN): $(SOURCES) $(PACKAGES)
 run: build
 	$(BIN) serve $(ARGS)
 
+# Tests in which one thing happens after the other: the race detector finds nothing in
+# them and makes them ten times longer. They run without it.
+SEQUENTIAL := TestEmulator/^(emv|issuer|conform|probe|ephemeral|http|coap|link|bus|apdu|seed|proxy|config|trace|persona|inspect.*)$$|TestUsage|NativeAndWasmAgree$$|^TestConformance$$|^TestBroken|^TestTampered
+
 test: tools build lint
-	$(GO) test -race -timeout 15m ./...
+	$(GO) test -race -timeout 15m -skip '$(SEQUENTIAL)' ./...
+	$(GO) test -timeout 15m -run '$(SEQUENTIAL)' ./cmd/sspemu ./spec-tests
 	$(MAKE) fuzz
 
 lint:
