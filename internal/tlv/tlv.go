@@ -155,6 +155,9 @@ func (r *Reader) Next() bool {
 	return r.err == nil && r.Tag != 0
 }
 
+// Rest is what has not been walked over yet.
+func (r *Reader) Rest() []byte { return r.rest }
+
 // Err is what was wrong where Next stopped; nil at the end.
 func (r *Reader) Err() error { return r.err }
 
