@@ -36,6 +36,9 @@ import (
 // classes bit 5 means what the application says, and the command passes as it
 // is: a 9000 that nobody meant would be worse than 6E00.
 //
+// A bundle whose manifest says `chaining: bundle` gets the parts of a chain as they come
+// and answers each: so does PACE want it (ICAO Doc 9303-11 4.4.4).
+//
 // Sources: ISO/IEC 7816-4 5.3.3 (chaining), 5.3.4 (GET RESPONSE, Le of zeros),
 // 5.4.1 (class); ISO/IEC 7816-3 12.2 (T=0: 61xx, 6Cxx). That 6985 answers a GET
 // RESPONSE without anything left is unverified: the texts at hand leave it open.
@@ -43,6 +46,8 @@ type apduService struct {
 	// bundle carries out one whole, well-formed command. The answer has a status
 	// word and is valid until the next call.
 	bundle func(in []byte) (out []byte)
+	// parts tells that the bundle joins chains itself and gets each part as it comes.
+	parts bool
 
 	chains [maxChannels]chain
 	joined []byte // the command that the last chain made
@@ -99,7 +104,7 @@ func (s *apduService) APDU(in []byte) (out []byte) {
 		return s.status(apdu.ClaNotSupported)
 	}
 	channel := apdu.Channel(c.CLA)
-	if ch := &s.chains[channel]; ch.open || chained(c.CLA) {
+	if ch := &s.chains[channel]; !s.parts && (ch.open || chained(c.CLA)) {
 		s.dropRest()
 		sw := ch.add(&c)
 		if sw != apdu.OK || ch.open {

@@ -17,7 +17,7 @@ import (
 )
 
 // TestDialogues plays testdata/apdu/*.txt. A line is a comment (#), a reset of
-// the card (reset), or
+// the card (reset), makes the bundle one that joins chains itself (parts), or
 //
 //	> what the terminal sends
 //	  * what the bundle must see   = what it answers
@@ -63,6 +63,8 @@ func playDialogue(t *testing.T, file string) {
 		switch rest := line[1:]; {
 		case line == "reset":
 			s.reset()
+		case line == "parts":
+			s.parts = true
 		case line[0] == '>':
 			in = unhex(t, where, rest)
 		case line[0] == '*':

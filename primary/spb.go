@@ -9,6 +9,7 @@ import (
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/trace"
 	"github.com/sspemu/sspemu/internal/vpp"
+	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/vm"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/gate"
@@ -61,7 +62,7 @@ func (p *Platform) newSPB(b *bundle, module *vm.Module) *spb {
 	if len(s.atr) == 0 {
 		s.atr = defaultATR
 	}
-	s.apdu.bundle = s.command
+	s.apdu.bundle, s.apdu.parts = s.command, b.Manifest.Chaining == loader.ChainedByBundle
 	name := b.name
 	s.env = vm.Env{
 		NVM:    b.part,

@@ -161,6 +161,7 @@ func TestManifest(t *testing.T) {
 		"id":              {set("6f0d7a52-4c1e-4b2a", "6f0d7a52-4c1e-1b2a"), `id: "6f0d7a52-4c1e-1b2a-9a37-5d1c8e3f2b10" is not a UUID of version 4 (VPP UUID_t)`},
 		"id in braces":    {set("6f0d7a52-4c1e-4b2a-9a37-5d1c8e3f2b10", "{6f0d7a52-4c1e-4b2a-9a37-5d1c8e3f2b10}"), `id: "{6f0d7a52-4c1e-4b2a-9a37-5d1c8e3f2b10}" is not a UUID of version 4 (VPP UUID_t)`},
 		"standards":       {set(`"abi"`, `"standards":"x","abi"`), "standards: a string is not allowed here"},
+		"chaining":        {set(`"abi"`, `"chaining":"both","abi"`), `chaining: "both": platform or bundle`},
 		"title":           {set(`"abi"`, `"title":"`+strings.Repeat("x", 201)+`","abi"`), "title: longer than 200 bytes"},
 		"atr not hex":     {set(`"abi"`, `"atr":"3B0","abi"`), "atr: is not hexadecimal, two digits a byte"},
 		"atr convention":  {set(`"abi"`, `"atr":"3C00","abi"`), "atr: has 2 to 33 bytes and begins with 3B or 3F"},

@@ -25,6 +25,14 @@ func speaks(abi string) bool { return abi == "1.0" || abi == "1.1" || abi == ABI
 // TypeApp is the only firmware type (VPP table 7-6) that can be a bundle.
 const TypeApp = "APP"
 
+// Who joins the parts of a command that comes in a chain (ISO/IEC 7816-4 5.3.3): the
+// platform, which hands on the whole command, or the bundle, whose protocols answer each
+// part (GENERAL AUTHENTICATE of PACE).
+const (
+	ChainedByPlatform = "platform"
+	ChainedByBundle   = "bundle"
+)
+
 // Manifest describes a bundle. The fields are those of a VPP firmware descriptor
 // and what a card shows of itself; in JSON they are written with their lower-case
 // names and nothing else is allowed.
@@ -38,6 +46,7 @@ type Manifest struct {
 	Type      string   `json:"type"`                // TypeApp
 	ATR       HexBytes `json:"atr,omitempty"`       // whole ATR with TCK; empty: the platform's
 	Standards []string `json:"standards,omitempty"` // what the bundle follows
+	Chaining  string   `json:"chaining,omitempty"`  // who joins chained commands: "platform" (as when it is absent) or "bundle"
 }
 
 // UUID is a UUID_t of VPP: 128 bits, written in the form of RFC 9562.
@@ -79,7 +88,7 @@ func (h *HexBytes) UnmarshalText(text []byte) error {
 
 // manifestFields are the names a manifest may use, the first six of which it
 // must.
-var manifestFields = []string{"abi", "name", "id", "family", "version", "type", "title", "atr", "standards"}
+var manifestFields = []string{"abi", "name", "id", "family", "version", "type", "title", "atr", "standards", "chaining"}
 
 // ParseManifest reads a manifest: strictly, and errors name the field.
 func ParseManifest(b []byte) (Manifest, error) {
@@ -110,7 +119,7 @@ func readManifest(b []byte) (m Manifest, err error) {
 	}
 	into := map[string]any{
 		"abi": &m.ABI, "name": &m.Name, "id": &m.ID, "family": &m.Family, "version": &m.Version,
-		"type": &m.Type, "title": &m.Title, "atr": &m.ATR, "standards": &m.Standards,
+		"type": &m.Type, "title": &m.Title, "atr": &m.ATR, "standards": &m.Standards, "chaining": &m.Chaining,
 	}
 	for _, name := range manifestFields {
 		if raw, ok := fields[name]; ok {
@@ -179,6 +188,8 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("type: %q: only %s can be a bundle (VPP table 7-6)", m.Type, TypeApp)
 	case len(m.Title) > 200:
 		return errors.New("title: longer than 200 bytes")
+	case m.Chaining != "" && m.Chaining != ChainedByPlatform && m.Chaining != ChainedByBundle:
+		return fmt.Errorf("chaining: %q: %s or %s", m.Chaining, ChainedByPlatform, ChainedByBundle)
 	}
 	major, minor, ok := strings.Cut(m.Version, ".")
 	if !ok || !isByte(major) || !isByte(minor) {
