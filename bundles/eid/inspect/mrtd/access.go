@@ -3,7 +3,6 @@ package mrtd
 import (
 	"bytes"
 	"context"
-	"crypto/cipher"
 	"crypto/sha1"
 	"crypto/subtle"
 	"errors"
@@ -14,30 +13,13 @@ import (
 
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pace"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
 // algs are the ciphers of secure messaging.
 var algs = map[lds.Cipher]sm.Alg{lds.TDES: sm.TDES, lds.AES128: sm.AES128, lds.AES192: sm.AES192, lds.AES256: sm.AES256}
-
-// cbc decrypts or encrypts whole blocks; iv nil: zeros.
-func cbc(alg sm.Alg, key, iv, data []byte, decrypt bool) ([]byte, error) {
-	b := alg.Cipher(key)
-	if len(data) == 0 || len(data)%b.BlockSize() != 0 {
-		return nil, fmt.Errorf("a cryptogram of %d octets", len(data))
-	}
-	if iv == nil {
-		iv = make([]byte, b.BlockSize())
-	}
-	out := make([]byte, len(data))
-	if decrypt {
-		cipher.NewCBCDecrypter(b, iv).CryptBlocks(out, data)
-	} else {
-		cipher.NewCBCEncrypter(b, iv).CryptBlocks(out, data)
-	}
-	return out, nil
-}
 
 // bac is basic access control (Doc 9303-11 4.3).
 func (s *inspection) bac(ctx context.Context) error {
@@ -66,7 +48,7 @@ func (s *inspection) bac(ctx context.Context) error {
 		return err
 	}
 	ifd, kifd := own[:8], own[8:]
-	e, err := cbc(sm.TDES, kenc, nil, slices.Concat(ifd, ic, kifd), false)
+	e, err := pace.CBC(sm.TDES, kenc, nil, slices.Concat(ifd, ic, kifd), false)
 	if err != nil {
 		return err
 	}
@@ -85,7 +67,7 @@ func (s *inspection) bac(ctx context.Context) error {
 	if subtle.ConstantTimeCompare(sm.MAC(sm.TDES, kmac, answer[:32]), answer[32:]) != 1 {
 		return errors.New("the MAC of the chip's answer is wrong: the chip does not know the MRZ information")
 	}
-	r, err := cbc(sm.TDES, kenc, nil, answer[:32], true)
+	r, err := pace.CBC(sm.TDES, kenc, nil, answer[:32], true)
 	if err != nil {
 		return err
 	}
@@ -261,7 +243,7 @@ func (s *inspection) pace(ctx context.Context, info *lds.SecurityInfo, several b
 	if err != nil {
 		return err
 	}
-	nonce, err := cbc(alg, sm.KDF(alg, secret, 3, nil), nil, z, true)
+	nonce, err := pace.CBC(alg, sm.KDF(alg, secret, 3, nil), nil, z, true)
 	if err != nil {
 		return fmt.Errorf("PACE: nonce: %w", err)
 	}
@@ -298,7 +280,7 @@ func (s *inspection) pace(ctx context.Context, info *lds.SecurityInfo, several b
 		return err
 	}
 	kenc, kmac := sm.KDF(alg, shared.X(), 1, nil), sm.KDF(alg, shared.X(), 2, nil)
-	v, err = s.general(ctx, "PACE: mutual authentication", true, tlv.Append(nil, 0x85, token(alg, kmac, p.OID, chip)...))
+	v, err = s.general(ctx, "PACE: mutual authentication", true, tlv.Append(nil, 0x85, pace.Token(alg, kmac, p.OID, chip)...))
 	if err != nil {
 		return err
 	}
@@ -306,7 +288,7 @@ func (s *inspection) pace(ctx context.Context, info *lds.SecurityInfo, several b
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(t, token(alg, kmac, p.OID, own)) {
+	if !bytes.Equal(t, pace.Token(alg, kmac, p.OID, own)) {
 		return errors.New("PACE: the authentication token of the chip is wrong: it does not know the password")
 	}
 	if weak {
@@ -337,14 +319,6 @@ func (s *inspection) references(v []byte) {
 	}
 }
 
-// token is an authentication token over the other side's public key (Doc 9303-11
-// 4.4.3.4).
-func token(alg sm.Alg, kmac, oid []byte, p ec.Point) []byte {
-	in := tlv.Append(nil, 0x06, oid...)
-	in = tlv.Append(in, 0x86, p.Bytes()...)
-	return sm.MAC(alg, kmac, tlv.Append(nil, 0x7F49, in...))
-}
-
 // mapping makes the generator of the nonce (Doc 9303-11 4.4.3.3); mapped is the chip's
 // public key of it, which chip authentication mapping is about.
 func (s *inspection) mapping(ctx context.Context, curve *ec.Curve, p *lds.Protocol, alg sm.Alg, nonce []byte) (generator, mapped ec.Point, err error) {
@@ -356,7 +330,7 @@ func (s *inspection) mapping(ctx context.Context, curve *ec.Curve, p *lds.Protoc
 		if _, err := s.general(ctx, "PACE: integrated mapping", false, tlv.Append(nil, 0x81, t...)); err != nil {
 			return generator, mapped, err
 		}
-		generator, err = integrated(curve, alg, nonce, t)
+		generator, err = pace.Integrated(curve, alg, nonce, t)
 		return generator, mapped, err
 	}
 	private, err := s.scalar(curve)
@@ -396,11 +370,11 @@ func (s *inspection) mapping(ctx context.Context, curve *ec.Curve, p *lds.Protoc
 // openCAM decrypts the chip authentication data (Doc 9303-11 4.4.3.5).
 func openCAM(alg sm.Alg, kenc, c []byte) ([]byte, error) {
 	ff := bytes.Repeat([]byte{0xFF}, 16)
-	iv, err := cbc(alg, kenc, nil, ff, false)
+	iv, err := pace.CBC(alg, kenc, nil, ff, false)
 	if err != nil {
 		return nil, err
 	}
-	m, err := cbc(alg, kenc, iv, c, true)
+	m, err := pace.CBC(alg, kenc, iv, c, true)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package mrtd
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"math/big"
 	"strings"
 	"testing"
@@ -12,6 +13,7 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/inspect"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pace"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
 )
 
@@ -27,6 +29,14 @@ func (s *script) Transmit(_ context.Context, capdu, _ []byte) ([]byte, error) {
 	s.lines = s.lines[1:]
 	require.Equal(s.t, strings.ToUpper(want), strings.ToUpper(hexOf(capdu)))
 	return unhex(answer), nil
+}
+
+func unhex(s string) []byte {
+	b, err := hex.DecodeString(s)
+	if err != nil {
+		panic(err)
+	}
+	return b
 }
 
 func hexOf(b []byte) string {
@@ -91,15 +101,15 @@ func TestPACE(t *testing.T) {
 func TestIntegrated(t *testing.T) {
 	nonce, tt := unhex("2923BE84E16CD6AE529049F1F1BBE9EB"), unhex("5DD4CBFC96F5453B130D890A1CDBAE32")
 	p, _, _, _, _ := ec.BrainpoolP256r1.Parameters()
-	n, err := pseudoRandom(sm.AES128, nonce, tt, new(big.Int).SetBytes(p))
+	n, err := pace.PseudoRandom(sm.AES128, nonce, tt, new(big.Int).SetBytes(p))
 	require.NoError(t, err)
 	require.Equal(t, "A2F8FF2DF50E52C6599F386ADCB595D229F6A167ADE2BE5F2C3296ADD5B7430E", hexOf(n.Bytes()))
-	g, err := integrated(ec.BrainpoolP256r1, sm.AES128, nonce, tt)
+	g, err := pace.Integrated(ec.BrainpoolP256r1, sm.AES128, nonce, tt)
 	require.NoError(t, err)
 	require.Equal(t, "048E82D31559ED0FDE92A4D0498ADD3C23BABA94FB77691E31E90AEA77FB17D427"+"4C1AE14BD0C3DBAC0C871B7F3608169364437CA30AC243A089D3F266C1E60FAD", hexOf(g.Bytes()))
 	for _, c := range ec.Curves() { // the point is on the curve, or the curve is refused
 		for _, a := range []sm.Alg{sm.AES128, sm.AES192, sm.AES256} {
-			_, err := integrated(c, a, append(nonce, nonce...), make([]byte, a.KeySize()))
+			_, err := pace.Integrated(c, a, append(nonce, nonce...), make([]byte, a.KeySize()))
 			require.Equal(t, c == ec.P224, err != nil, c.Name)
 		}
 	}

@@ -1,13 +1,47 @@
-package mrtd
+// Package pace is what both ends of PACE compute alike: the integrated mapping of the nonce
+// and the authentication token.
+//
+//	mrtd (chip), inspect/mrtd (terminal) ──> Integrated, Token, CBC
+//
+// Sources: ICAO Doc 9303-11 4.4.3.3.2 (mapping), 4.4.3.4 (token), appendix B (encoding).
+package pace
 
 import (
+	"crypto/cipher"
 	"encoding/hex"
 	"errors"
 	"math/big"
 
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
+	"github.com/sspemu/sspemu/internal/tlv"
 )
+
+// CBC decrypts or encrypts whole blocks; iv nil: zeros.
+func CBC(alg sm.Alg, key, iv, data []byte, decrypt bool) ([]byte, error) {
+	b := alg.Cipher(key)
+	if len(data) == 0 || len(data)%b.BlockSize() != 0 {
+		return nil, errors.New("pace: a cryptogram that is not of whole blocks")
+	}
+	if iv == nil {
+		iv = make([]byte, b.BlockSize())
+	}
+	out := make([]byte, len(data))
+	if decrypt {
+		cipher.NewCBCDecrypter(b, iv).CryptBlocks(out, data)
+	} else {
+		cipher.NewCBCEncrypter(b, iv).CryptBlocks(out, data)
+	}
+	return out, nil
+}
+
+// Token is an authentication token over the other side's public key (Doc 9303-11
+// 4.4.3.4); oid is that of the protocol, contents octets.
+func Token(alg sm.Alg, kmac, oid []byte, p ec.Point) []byte {
+	in := tlv.Append(nil, 0x06, oid...)
+	in = tlv.Append(in, 0x86, p.Bytes()...)
+	return sm.MAC(alg, kmac, tlv.Append(nil, 0x7F49, in...))
+}
 
 // Constants of the pseudo-random number mapping (Doc 9303-11 4.4.3.3.2).
 var (
@@ -25,15 +59,15 @@ func unhex(s string) []byte {
 	return b
 }
 
-// pseudoRandom is the pseudo-random number mapping of the nonces s and t to a number
+// PseudoRandom is the pseudo-random number mapping of the nonces s and t to a number
 // below the prime p (Doc 9303-11 4.4.3.3.2).
-func pseudoRandom(alg sm.Alg, s, t []byte, p *big.Int) (*big.Int, error) {
+func PseudoRandom(alg sm.Alg, s, t []byte, p *big.Int) (*big.Int, error) {
 	c0, c1 := c0Short, c1Short
 	if alg == sm.AES192 || alg == sm.AES256 {
 		c0, c1 = c0Long, c1Long
 	}
 	size := alg.KeySize()
-	k, err := cbc(alg, t, nil, s, false)
+	k, err := CBC(alg, t, nil, s, false)
 	if err != nil {
 		return nil, err
 	}
@@ -43,12 +77,12 @@ func pseudoRandom(alg sm.Alg, s, t []byte, p *big.Int) (*big.Int, error) {
 	var x []byte
 	for 8*len(x) < p.BitLen()+64 {
 		key := k[:size]
-		next, err := cbc(alg, key, nil, c1, false)
+		next, err := CBC(alg, key, nil, c1, false)
 		if err != nil {
 			return nil, err
 		}
 		x = append(x, next...)
-		if k, err = cbc(alg, key, nil, c0, false); err != nil {
+		if k, err = CBC(alg, key, nil, c0, false); err != nil {
 			return nil, err
 		}
 	}
@@ -56,15 +90,15 @@ func pseudoRandom(alg sm.Alg, s, t []byte, p *big.Int) (*big.Int, error) {
 	return n.Mod(n, p), nil
 }
 
-// integrated is the generator of integrated mapping: the pseudo-random number, encoded as
+// Integrated is the generator of integrated mapping: the pseudo-random number, encoded as
 // a point (Doc 9303-11 4.4.3.3.2 and appendix B.2; primes that are 3 modulo 4).
-func integrated(c *ec.Curve, alg sm.Alg, s, t []byte) (ec.Point, error) {
+func Integrated(c *ec.Curve, alg sm.Alg, s, t []byte) (ec.Point, error) {
 	pb, ab, bb, _, _ := c.Parameters()
 	p, a, b := new(big.Int).SetBytes(pb), new(big.Int).SetBytes(ab), new(big.Int).SetBytes(bb)
 	if p.Bit(0) == 0 || p.Bit(1) == 0 {
 		return ec.Point{}, errors.New("integrated mapping wants a prime that is 3 modulo 4")
 	}
-	u, err := pseudoRandom(alg, s, t, p)
+	u, err := PseudoRandom(alg, s, t, p)
 	if err != nil {
 		return ec.Point{}, err
 	}
