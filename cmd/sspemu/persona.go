@@ -20,7 +20,7 @@ func newPersona() *cobra.Command {
 		Use:   "persona",
 		Short: "Print what belongs to a persona outside of the card",
 	}
-	group(cmd, newPersonaPayment())
+	group(cmd, newPersonaPayment(), newPersonaEID())
 	return cmd
 }
 

@@ -163,3 +163,40 @@ func (c *Chip) Has(d Defect) bool {
 	}
 	return false
 }
+
+// String is the name of the hash function: SHA-256.
+func (h Hash) String() string {
+	if h == SHA1 {
+		return "SHA-1"
+	}
+	return "SHA-" + string([]byte{'0' + byte(h/100), '0' + byte(h/10%10), '0' + byte(h%10)})
+}
+
+func (a Access) String() string {
+	return [...]string{"always", "PACE", "BAC or PACE", "terminal authentication"}[a]
+}
+
+// Name is the name of the file: EF.SOD, DG1.
+func (f *File) Name() string {
+	switch {
+	case f.FID == lds.FIDATRInfo:
+		return "EF.ATR/INFO"
+	case f.FID == lds.FIDDIR:
+		return "EF.DIR"
+	case f.DF == MF && f.FID == lds.FIDCardAccess:
+		return "EF.CardAccess"
+	case f.DF == MF && f.FID == lds.FIDCardSecurity:
+		return "EF.CardSecurity"
+	case f.FID == lds.FIDCOM:
+		return "EF.COM"
+	case f.FID == lds.FIDSOD:
+		return "EF.SOD"
+	case f.FID == lds.FIDCVCA:
+		return "EF.CVCA"
+	}
+	n := f.FID & 0xFF
+	if n > 9 {
+		return "DG1" + string(rune('0'+n-10))
+	}
+	return "DG" + string(rune('0'+n))
+}
