@@ -17,6 +17,7 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
+	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -234,6 +235,15 @@ func (s *inspection) activeAuthentication(ctx context.Context, dg15 []byte, info
 
 // trailers of ISO/IEC 9796-2 with a hash identifier (ISO/IEC 10118-3) before CC.
 var trailers = map[byte]crypto.Hash{0x33: crypto.SHA1, 0x34: crypto.SHA256, 0x35: crypto.SHA512, 0x36: crypto.SHA384, 0x38: crypto.SHA224}
+
+// rsaPublic is a key with numbers.
+func rsaPublic(k rsakey.PublicKey) (*rsa.PublicKey, error) {
+	e := new(big.Int).SetBytes(k.Exponent)
+	if !e.IsInt64() || e.Int64() > 1<<31-1 {
+		return nil, errors.New("is an RSA key with a large exponent")
+	}
+	return &rsa.PublicKey{N: new(big.Int).SetBytes(k.Modulus), E: int(e.Int64())}, nil
+}
 
 // verify9796 verifies a signature of ISO/IEC 9796-2 scheme 1 with partial recovery over
 // M1 || challenge.

@@ -4,25 +4,16 @@ import (
 	"bytes"
 	"crypto"
 	"errors"
-	"fmt"
 	"slices"
 
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 )
 
 const clausePA = "Doc 9303-11 5.1"
 
-// digests are hash functions by object identifier, contents octets (NIST; SHA-1: OIW).
-var digests = map[string]crypto.Hash{
-	"\x2B\x0E\x03\x02\x1A":                 crypto.SHA1,
-	"\x60\x86\x48\x01\x65\x03\x04\x02\x01": crypto.SHA256,
-	"\x60\x86\x48\x01\x65\x03\x04\x02\x02": crypto.SHA384,
-	"\x60\x86\x48\x01\x65\x03\x04\x02\x03": crypto.SHA512,
-	"\x60\x86\x48\x01\x65\x03\x04\x02\x04": crypto.SHA224,
-}
-
 // signedObject is the LDS security object in EF.SOD with the message around it.
-func (s *inspection) signedObject() (*lds.SecurityObject, *signed, error) {
+func (s *inspection) signedObject() (*lds.SecurityObject, *pki.SignedData, error) {
 	if s.files["EF.SOD"] == nil {
 		return nil, nil, errors.New("EF.SOD could not be read")
 	}
@@ -30,20 +21,21 @@ func (s *inspection) signedObject() (*lds.SecurityObject, *signed, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	m, err := parseSigned(cms)
+	m, err := pki.ParseSignedData(cms)
 	if err != nil {
-		return nil, nil, fmt.Errorf("EF.SOD: %w", err)
+		return nil, nil, errors.New(why(err))
 	}
-	o, err := lds.ParseSecurityObject(m.content)
+	o, err := lds.ParseSecurityObject(m.Content)
 	return o, m, err
 }
 
 // passive is passive authentication (Doc 9303-11 5.1), and whether the files that nobody
 // signed agree with those that somebody did.
 func (s *inspection) passive() {
+	s.masterLists()
 	s.cardSecurity()
 	o, m, err := s.signedObject()
-	if m != nil && m.content != nil && !bytes.Equal(m.kind, lds.OIDSecurityObject) {
+	if m != nil && m.Content != nil && !bytes.Equal(m.ContentType, lds.OIDSecurityObject) {
 		s.r.Fail("EF.SOD", "Doc 9303-10 4.6.2", "what is signed is no LDS security object")
 	}
 	if err != nil {
@@ -58,7 +50,7 @@ func (s *inspection) passive() {
 
 // hashes compares every data group that was read with its hash in EF.SOD.
 func (s *inspection) hashes(o *lds.SecurityObject) {
-	h, ok := digests[string(o.Hash)]
+	h, ok := pki.HashByOID(o.Hash)
 	if !ok || !h.Available() {
 		s.r.Fail("Hash function of EF.SOD", clausePA, "the object identifier %X names none that documents may have", o.Hash)
 		return
@@ -145,10 +137,10 @@ func (s *inspection) cardSecurity() {
 	var infos []lds.SecurityInfo
 	err := errors.New("could not be read")
 	if b := s.files["EF.CardSecurity"]; b != nil {
-		var m *signed
-		if m, err = parseSigned(b); err == nil {
+		var m *pki.SignedData
+		if m, err = pki.ParseSignedData(b); err == nil {
 			s.signature("EF.CardSecurity", "Signer of EF.CardSecurity", m)
-			infos, err = lds.ParseSecurityInfos("EF.CardSecurity", m.content)
+			infos, err = lds.ParseSecurityInfos("EF.CardSecurity", m.Content)
 		}
 		if err != nil {
 			s.r.Fail("EF.CardSecurity", "Doc 9303-11 9.2.11", "%s", err)

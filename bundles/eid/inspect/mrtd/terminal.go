@@ -2,16 +2,13 @@ package mrtd
 
 import (
 	"context"
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -20,126 +17,25 @@ const nameTA = "Terminal authentication"
 // Terminal is what this inspection system proves its rights with: card verifiable
 // certificates in any order, and the private key of the last one.
 type Terminal struct {
-	Certificates []Card
-	Key          any // *rsa.PrivateKey or ECKey
-}
-
-// ECKey is a private key on a curve.
-type ECKey struct {
-	Curve   *ec.Curve
-	Private []byte
-}
-
-// Card is a card verifiable certificate (TR-03110-3 C).
-type Card struct {
-	Authority, Holder string
-	OID               []byte // of the signature: contents octets
-	Role              byte   // authorization
-	From, To          string // YYMMDD
-	body, signature   []byte // with their tags
-}
-
-// ParseCards reads certificates 7F21, one after the other.
-func ParseCards(b []byte) (all []Card, err error) {
-	for r := tlv.Read(b); ; {
-		if !r.Next() {
-			if r.Err() != nil || len(all) == 0 {
-				return nil, errors.New("no card verifiable certificate (7F21)")
-			}
-			return all, nil
-		}
-		if r.Tag != 0x7F21 {
-			return nil, fmt.Errorf("data object %X is no card verifiable certificate", uint32(r.Tag))
-		}
-		var c Card
-		get := func(path ...tlv.Tag) []byte {
-			v, perr := tlv.Path(r.Value, path...)
-			if perr != nil && err == nil {
-				err = fmt.Errorf("the certificate has no %X", uint32(path[len(path)-1]))
-			}
-			return v
-		}
-		date := func(t tlv.Tag) string {
-			var s strings.Builder
-			for _, d := range get(0x7F4E, t) {
-				s.WriteByte('0' + d%10)
-			}
-			return s.String()
-		}
-		c.Authority, c.Holder = string(get(0x7F4E, 0x42)), string(get(0x7F4E, 0x5F20))
-		c.OID = get(0x7F4E, 0x7F49, 0x06)
-		if v := get(0x7F4E, 0x7F4C, 0x53); len(v) > 0 {
-			c.Role = v[len(v)-1]
-		}
-		c.From, c.To = date(0x5F25), date(0x5F24)
-		c.body, c.signature = tlv.Append(nil, 0x7F4E, get(0x7F4E)...), tlv.Append(nil, 0x5F37, get(0x5F37)...)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, c)
-	}
+	Certificates []*pki.CVC
+	Key          *pki.Key
 }
 
 // chain is the certificates from a trust point of the chip down to the terminal's.
-func (t *Terminal) chain(cars []string) ([]Card, error) {
-	leaf := slices.IndexFunc(t.Certificates, func(c Card) bool { return c.Role>>6 == 0 }) // TR-03110-3 C.4.1: 00 inspection system
+func (t *Terminal) chain(cars []string) ([]*pki.CVC, error) {
+	leaf := slices.IndexFunc(t.Certificates, func(c *pki.CVC) bool { return c.Level() == pki.Terminal })
 	if leaf < 0 {
 		return nil, errors.New("none of the certificates is that of an inspection system")
 	}
-	path := []Card{t.Certificates[leaf]}
+	path := []*pki.CVC{t.Certificates[leaf]}
 	for !slices.Contains(cars, path[0].Authority) {
-		up := slices.IndexFunc(t.Certificates, func(c Card) bool { return c.Holder == path[0].Authority && c.Authority != c.Holder })
+		up := slices.IndexFunc(t.Certificates, func(c *pki.CVC) bool { return c.Holder == path[0].Authority && c.Authority != c.Holder })
 		if up < 0 || len(path) > 16 {
 			return nil, fmt.Errorf("no certificates lead from %s, which the chip trusts, to %s", strings.Join(cars, ", "), path[len(path)-1].Holder)
 		}
-		path = append([]Card{t.Certificates[up]}, path...)
+		path = append([]*pki.CVC{t.Certificates[up]}, path...)
 	}
 	return path, nil
-}
-
-// taHash is the hash of a signature of terminal authentication, pss whether it is PSS
-// (TR-03110-3 A.1.1.3).
-func taHash(oid []byte) (h crypto.Hash, pss, rsaKey bool) {
-	const base = "\x04\x00\x7F\x00\x07\x02\x02\x02"
-	if len(oid) != len(base)+2 || string(oid[:len(base)]) != base {
-		return 0, false, false
-	}
-	kind, n := oid[len(base)], oid[len(base)+1]
-	switch {
-	case kind == 2 && n >= 1 && n <= 5:
-		return []crypto.Hash{crypto.SHA1, crypto.SHA224, crypto.SHA256, crypto.SHA384, crypto.SHA512}[n-1], false, false
-	case kind == 1 && n >= 1 && n <= 6:
-		return []crypto.Hash{crypto.SHA1, crypto.SHA256, crypto.SHA1, crypto.SHA256, crypto.SHA512, crypto.SHA512}[n-1], n == 3 || n == 4 || n == 6, true
-	}
-	return 0, false, false
-}
-
-// sign signs the challenge of the chip.
-func (t *Terminal) sign(oid, message []byte) ([]byte, error) {
-	h, pss, wantsRSA := taHash(oid)
-	if h == 0 {
-		return nil, fmt.Errorf("the terminal's certificate has the unknown signature %X", oid)
-	}
-	d := h.New()
-	d.Write(message)
-	digest := d.Sum(nil)
-	switch k := t.Key.(type) {
-	case ECKey:
-		if wantsRSA {
-			break
-		}
-		r, s, err := k.Curve.Sign(k.Private, digest)
-		return append(r, s...), err
-	case *rsa.PrivateKey:
-		if !wantsRSA {
-			break
-		}
-		if pss {
-			return rsa.SignPSS(rand.Reader, k, h, digest, &rsa.PSSOptions{SaltLength: h.Size()})
-		}
-		return rsa.SignPKCS1v15(nil, k, h, digest)
-	}
-	return nil, errors.New("the terminal's key is not of the kind that its certificate says")
 }
 
 // terminalAuthentication proves to the chip that this terminal may read fingerprints and
@@ -168,7 +64,7 @@ func (s *inspection) terminalAuthentication(ctx context.Context) bool {
 		if _, err := s.ch.must(ctx, "MSE:Set DST for "+c.Holder, command(0, 0x22, 0x81, 0xB6, tlv.Append(nil, 0x83, []byte(c.Authority)...), -1)); err != nil {
 			return fail(err)
 		}
-		data := append(slices.Clone(c.body), c.signature...)
+		data := append(slices.Clone(c.Body), tlv.Append(nil, 0x5F37, c.Signature...)...)
 		if len(data) > 200 && s.ch.extended == 0 {
 			err = s.chained(ctx, "PSO:Verify Certificate of "+c.Holder, 0x2A, 0x00, 0xBE, data)
 		} else {
@@ -187,7 +83,7 @@ func (s *inspection) terminalAuthentication(ctx context.Context) bool {
 	if err != nil {
 		return fail(err)
 	}
-	signature, err := t.sign(leaf.OID, slices.Concat(s.id, challenge, s.ephemeral))
+	signature, err := t.Key.Sign(leaf.Key.Algorithm, slices.Concat(s.id, challenge, s.ephemeral))
 	if err != nil {
 		return fail(err)
 	}
@@ -204,7 +100,7 @@ func (s *inspection) terminalAuthentication(ctx context.Context) bool {
 	return true
 }
 
-func holders(path []Card) string {
+func holders(path []*pki.CVC) string {
 	names := []string{path[0].Authority}
 	for _, c := range path {
 		names = append(names, c.Holder)
@@ -213,10 +109,10 @@ func holders(path []Card) string {
 }
 
 // rights are the effective ones, in words.
-func (s *inspection) rights(path []Card) string {
+func (s *inspection) rights(path []*pki.CVC) string {
 	all := byte(0x03)
 	for _, c := range path {
-		all &= c.Role
+		all &= c.Rights[len(c.Rights)-1]
 	}
 	switch all {
 	case 1:
