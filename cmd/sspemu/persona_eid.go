@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -54,7 +55,10 @@ With --anchors, the directory gets what an inspection system has to know:
 					return err
 				}
 			}
-			return printJSON(cmd.OutOrStdout(), out)
+			e := json.NewEncoder(cmd.OutOrStdout())
+			e.SetIndent("", "  ")
+			e.SetEscapeHTML(false) // fillers
+			return e.Encode(out)
 		},
 	}
 	cmd.Flags().StringVar(&anchors, "anchors", "", "write the trust anchors to this `directory`")

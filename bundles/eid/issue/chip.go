@@ -123,19 +123,19 @@ type Defect string
 
 // Defects of the protocols, done by mrtd.
 const (
-	DefectSSC        Defect = "wrong-ssc"          // responses are protected with a counter that is one too far
-	DefectMAC        Defect = "wrong-mac"          // a bit of the MAC of each protected response is wrong
-	DefectSMStatus   Defect = "wrong-protected-sw" // 99 says another status word than the response
-	DefectNonce      Defect = "weak-nonce"         // the nonce of PACE is zero
-	DefectToken      Defect = "wrong-token"        // authentication token of PACE is wrong
-	DefectChallenge  Defect = "constant-challenge" // GET CHALLENGE gives the same each time
-	DefectCAMData    Defect = "wrong-cam-data"     // chip authentication data of PACE-CAM are of another key
-	DefectAATrailer  Defect = "wrong-aa-trailer"   // RSA: trailer of ISO/IEC 9796-2 wrong; ECDSA: s is changed
-	DefectNoBAC      Defect = "no-access-control"  // files are read without BAC or PACE
-	DefectShortRead  Defect = "short-read"         // READ BINARY gives half of what was asked for, with 9000
-	DefectEndless    Defect = "endless"            // READ BINARY behind the end of a file gives octets for ever
-	DefectPlain      Defect = "plain-after-sm"     // errors in a session leave it standing, answers in plain are given
-	DefectNonceReuse Defect = "same-ephemeral-key" // the chip takes the terminal's ephemeral key of PACE for its own
+	DefectSSC       Defect = "wrong-ssc"          // responses are protected with a counter that is one too far
+	DefectMAC       Defect = "wrong-mac"          // a bit of the MAC of each protected response is wrong
+	DefectSMStatus  Defect = "wrong-protected-sw" // 99 says another status word than the response
+	DefectNonce     Defect = "weak-nonce"         // the nonce of PACE is zero
+	DefectToken     Defect = "wrong-token"        // authentication token of PACE is wrong
+	DefectChallenge Defect = "constant-challenge" // GET CHALLENGE gives the same each time
+	DefectCAMData   Defect = "wrong-cam-data"     // chip authentication data of PACE-CAM are of another key
+	DefectAATrailer Defect = "wrong-aa-trailer"   // RSA: trailer of ISO/IEC 9796-2 wrong; ECDSA: s is changed
+	DefectNoBAC     Defect = "no-access-control"  // files are read without BAC or PACE
+	DefectShortRead Defect = "short-read"         // READ BINARY gives half of what was asked for, with 9000
+	DefectEndless   Defect = "endless"            // READ BINARY behind the end of a file gives octets for ever
+	DefectPlain     Defect = "plain-after-sm"     // errors in a session leave it standing, answers in plain are given
+	DefectReflect   Defect = "reflected-key"      // PACE: the chip answers with the ephemeral key of the terminal
 )
 
 // Defects of what the issuer made, done by New; the chip behaves well.

@@ -336,3 +336,20 @@ func TestTampered(t *testing.T) {
 	require.NoError(t, err)
 	require.Contains(t, com.Groups, 10)
 }
+
+// TestWords: the schema knows each defect that there is, and no other.
+func TestWords(t *testing.T) {
+	schema := file(t, "persona.schema.json")
+	source := file(t, "issue/chip.go")
+	list := schema[strings.Index(schema, `"enum": ["wrong-ssc"`):]
+	list = list[:strings.Index(list, "]")]
+	words := 0
+	for _, line := range strings.Split(source, "\n") {
+		if _, value, ok := strings.Cut(line, ` Defect = "`); ok {
+			word, _, _ := strings.Cut(value, `"`)
+			require.Contains(t, list, `"`+word+`"`)
+			words++
+		}
+	}
+	require.Equal(t, words, strings.Count(list, `"`)/2-1)
+}

@@ -269,7 +269,7 @@ func (c *Card) paceAgree(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 	if a.own, err = a.curve.Mult(a.g, a.private); err != nil {
 		return apdu.NoPreciseDiagnosis
 	}
-	if c.has(issue.DefectNonceReuse) {
+	if c.has(issue.DefectReflect) {
 		a.own = a.terminal
 	} else if a.own.Equal(a.terminal) {
 		return apdu.WrongData
