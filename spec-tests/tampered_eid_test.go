@@ -63,8 +63,6 @@ func TestTamperedDocuments(t *testing.T) {
 		require.NotEmpty(t, d.Wrong, d.Name)
 		c, a := made(d.persona(t, pkg))
 		require.False(t, reflect.DeepEqual(good, c) && reflect.DeepEqual(anchors, a), "%s: nothing is different", d.Name)
-		if d.Persona["/mrtd/csca"] == nil {
-			require.Equal(t, anchors.CSCA, a.CSCA, "the trust anchor is the right one: %s", d.Name)
-		}
+		require.True(t, anchors.CSCA.Key.Equal(a.CSCA.Key), "%s: the trust anchor is the right one", d.Name)
 	}
 }
