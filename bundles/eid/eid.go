@@ -166,8 +166,8 @@ func (a *App) joined(c *sdk.Command, r *sdk.Response) sdk.SW {
 
 // whole carries out a command. The master file answers what is for no application.
 func (a *App) whole(c *sdk.Command, r *sdk.Response) sdk.SW {
-	byName := c.INS == 0xA4 && c.P1 == 0x04
-	if c.CLA&0xEF == 0 && a.mrtd.There() && a.applets.Selected(0) == nil && !byName && c.INS != 0x70 {
+	others := c.CLA&0x80 == 0 && (c.INS == 0x70 || c.INS == 0xA4 && c.P1 == 0x04)
+	if a.mrtd.There() && a.applets.Selected(0) == nil && sdk.Channel(c.CLA) == 0 && !others {
 		return a.mrtd.APDU(0, c, r)
 	}
 	return a.applets.APDU(c, r)
