@@ -2,20 +2,22 @@
 // licence on one chip.
 //
 //	terminal ─ APDU ─> PLATFORM ─> sdk ─> App ─> secure messaging ─> chain ─┬─> master file ─> mrtd
-//	                                                                        └─> AID ─────────> mrtd, piv, ...
+//	                                                                        └─> AID ─────────> mrtd, piv, mdl
 //
 // Secure messaging of the travel document is around everything, the choice of the
 // application included (ICAO Doc 9303-11 9.8); that of PIV is the application's own. The
 // bundle joins chained commands itself, because each part of the chain of PACE has an
 // answer of its own (9303-11 4.4.4).
 //
-// Sources: ICAO Doc 9303-10, -11; NIST SP 800-73-4. docs/eid.md says what is supported.
+// Sources: ICAO Doc 9303-10, -11; NIST SP 800-73-4; ISO/IEC 18013-5. docs/eid.md says what is supported.
 package eid
 
 import (
 	"errors"
+	"net/http"
 
 	"github.com/sspemu/sspemu/bundles/eid/issue"
+	"github.com/sspemu/sspemu/bundles/eid/mdl"
 	"github.com/sspemu/sspemu/bundles/eid/mrtd"
 	"github.com/sspemu/sspemu/bundles/eid/piv"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
@@ -31,6 +33,7 @@ type App struct {
 	applets sdk.Applets
 	mrtd    *mrtd.Card
 	piv     *piv.Card
+	mdl     *mdl.Card
 
 	chain   chain
 	wrapped []byte
@@ -45,9 +48,11 @@ type chain struct {
 
 // New gives a bundle that is not started yet.
 func New() *App {
-	a := &App{mrtd: mrtd.New(), piv: piv.New()}
+	a := &App{mrtd: mrtd.New(), piv: piv.New(), mdl: mdl.New()}
 	a.applets.Register(mrtd.AID, a.mrtd)
 	a.applets.Register(piv.AID, a.piv)
+	a.applets.Register(mdl.AID, a.mdl)
+	a.applets.Register(mdl.TagAID, a.mdl.Tag())
 	return a
 }
 
@@ -56,12 +61,18 @@ func (a *App) Personalise(doc *sdk.Doc) error {
 	if err := a.mrtd.Personalise(doc); err != nil {
 		return err
 	}
+	if err := a.mdl.Personalise(doc); err != nil {
+		return err
+	}
 	return a.piv.Personalise(doc.Get("piv"))
 }
 
 // Init loads the state from NVM.
 func (a *App) Init(sdk.Reason) error {
 	if err := a.mrtd.Load(); err != nil {
+		return err
+	}
+	if err := a.mdl.Load(); err != nil {
 		return err
 	}
 	return a.piv.Load()
@@ -74,6 +85,7 @@ func (a *App) Signal(s sdk.Signal) {
 		a.chain.open = false
 		a.mrtd.Forget()
 		a.piv.Forget()
+		a.mdl.Forget()
 	}
 }
 
@@ -173,16 +185,22 @@ func (a *App) whole(c *sdk.Command, r *sdk.Response) sdk.SW {
 	return a.applets.APDU(c, r)
 }
 
-// Gates are the services beside UICC APDU: the description of the card.
+// Gates are the services beside UICC APDU: the description of the card, and data retrieval
+// of mobile documents.
 func (a *App) Gates() sdk.Gates {
+	pages := http.NewServeMux()
+	pages.Handle("/", web.Face(a.describe))
+	a.mdl.HTTP(pages)
 	things := coap.New()
 	things.Face(a.describe)
-	return sdk.Gates{TCP: web.New(web.Face(a.describe)), UDP: things}
+	a.mdl.CoAP(things)
+	return sdk.Gates{TCP: web.New(pages), UDP: things}
 }
 
 func (a *App) describe() face.Description {
-	d := face.Description{Name: "eid", Title: "Travel document and PIV card", Standards: []string{"ICAO Doc 9303", "NIST SP 800-73-4"}}
+	d := face.Description{Name: "eid", Title: "Travel document, PIV card and mobile driving licence", Standards: []string{"ICAO Doc 9303", "NIST SP 800-73-4"}}
 	a.mrtd.Describe(&d)
 	a.piv.Describe(&d)
+	a.mdl.Describe(&d)
 	return d
 }
