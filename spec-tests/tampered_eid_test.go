@@ -1,68 +1,128 @@
 package spectests
 
 import (
+	"context"
+	"math/rand"
 	"os"
+	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/bundles/eid"
+	"github.com/sspemu/sspemu/bundles/eid/inspect"
+	"github.com/sspemu/sspemu/bundles/eid/inspect/mrtd"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
+	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
 	"github.com/sspemu/sspemu/primary/loader"
 )
 
 // tamperedDocument is one way to tamper with a travel document.
 type tamperedDocument struct {
 	Name    string         `yaml:"name"`
-	Persona map[string]any `yaml:"persona"` // changes of the default persona
-	Wrong   string         `yaml:"wrong"`   // what an inspection system has to see
+	PACE    string         `yaml:"pace,omitempty"` // how the inspection system gets in, as its Config has it
+	Persona map[string]any `yaml:"persona,flow"`   // changes of the default persona
+	Wrong   string         `yaml:"wrong"`          // what is wrong, in words
+	Sees    []string       `yaml:"sees"`           // checks of the inspection system that do not pass
 }
 
-// tamperedDocuments are those of the test data.
-func tamperedDocuments(t *testing.T) (all []tamperedDocument) {
-	b, err := os.ReadFile("testdata/tampered_eid/mrtd.yaml")
+// made is the chip of a persona and the trust anchors, and both as the inspection side
+// has them.
+type made struct {
+	chip    *issue.Chip
+	anchors *issue.Anchors
+	cbor    []byte
+}
+
+func makeDocument(t *testing.T, yaml []byte, pkg *loader.Package) (m made) {
+	doc, err := issue.FromYAML(yaml, "persona", pkg.Schema)
 	require.NoError(t, err)
-	require.NoError(t, yaml.Unmarshal(b, &all))
-	require.NotEmpty(t, all)
-	return all
+	m.cbor = doc.CBOR()
+	m.chip, err = issue.NewWith(doc, issue.Native)
+	require.NoError(t, err)
+	m.anchors, err = issue.Trust(doc)
+	require.NoError(t, err)
+	return m
 }
 
-// persona is the default persona of the bundle, changed.
-func (d *tamperedDocument) persona(t *testing.T, pkg *loader.Package) []byte {
-	var changes []Change
-	for p, v := range d.Persona {
-		changes = append(changes, Change{p, v})
+// document is a card without a platform.
+type document struct{ c *sdktest.Card }
+
+func (d document) Transmit(_ context.Context, capdu, dst []byte) ([]byte, error) {
+	return append(dst[:0], d.c.Send(capdu)...), nil
+}
+
+// inspection reads and verifies a document, and names the checks that do not pass.
+func inspection(t *testing.T, m made, pace string) (sees []string) {
+	dir := t.TempDir()
+	for _, f := range m.anchors.Files() {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, f.Name), f.Data, 0o600))
 	}
-	b, err := changed(pkg.DefaultPersona, changes)
-	require.NoError(t, err, d.Name)
-	return b
+	trust, terminal, err := mrtd.Load(dir)
+	require.NoError(t, err)
+	card := sdktest.New(t, func() sdk.App { return eid.New() })
+	require.NoError(t, card.Personalise(m.cbor))
+	config := mrtd.Config{
+		Passwords: mrtd.Passwords{MRZ: m.chip.Passwords.MRZ}, Anchors: trust, Terminal: terminal, PACE: pace, Random: rand.New(rand.NewSource(1)),
+	}
+	r := &inspect.Report{Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	require.NoError(t, mrtd.Inspect(context.Background(), document{card}, config, r))
+	for _, c := range r.Checks {
+		if c.Result == inspect.Fail || c.Result == inspect.Warning {
+			sees = append(sees, c.Name+": "+c.Why)
+		}
+	}
+	return sees
 }
 
-// TestTamperedDocuments: each of them can be issued, and is not the default one.
+// TestTamperedDocuments: each of them can be issued, its trust anchor is the right one,
+// and an inspection system sees what is wrong with it, and nothing else; with the default
+// one nothing is.
 func TestTamperedDocuments(t *testing.T) {
+	const file = "testdata/tampered_eid/mrtd.yaml"
 	spb, err := bundles.Open("eid")
 	require.NoError(t, err)
 	pkg, err := loader.Parse(spb)
 	require.NoError(t, err)
-	made := func(yaml []byte) (*issue.Chip, *issue.Anchors) {
-		doc, err := issue.FromYAML(yaml, "persona", pkg.Schema)
-		require.NoError(t, err)
-		c, err := issue.NewWith(doc, issue.Native)
-		require.NoError(t, err)
-		a, err := issue.Trust(doc)
-		require.NoError(t, err)
-		return c, a
+	b, err := os.ReadFile(file)
+	require.NoError(t, err)
+	var all []tamperedDocument
+	require.NoError(t, yaml.Unmarshal(b, &all))
+
+	good := makeDocument(t, pkg.DefaultPersona, pkg)
+	for _, pace := range []string{"", "none", "gm"} {
+		require.Empty(t, inspection(t, good, pace), "the default document")
 	}
-	good, anchors := made(pkg.DefaultPersona)
 	names := map[string]bool{}
-	for _, d := range tamperedDocuments(t) {
-		require.False(t, names[d.Name], d.Name)
+	for i := range all {
+		d := &all[i]
+		require.False(t, names[d.Name], "%s is there twice", d.Name)
 		names[d.Name] = true
-		require.NotEmpty(t, d.Wrong, d.Name)
-		c, a := made(d.persona(t, pkg))
-		require.False(t, reflect.DeepEqual(good, c) && reflect.DeepEqual(anchors, a), "%s: nothing is different", d.Name)
-		require.True(t, anchors.CSCA.Key.Equal(a.CSCA.Key), "%s: the trust anchor is the right one", d.Name)
+		var changes []Change
+		for p, v := range d.Persona {
+			changes = append(changes, Change{p, v})
+		}
+		persona, err := changed(pkg.DefaultPersona, changes)
+		require.NoError(t, err, d.Name)
+		m := makeDocument(t, persona, pkg)
+		require.False(t, reflect.DeepEqual(good.chip, m.chip) && reflect.DeepEqual(good.anchors, m.anchors), "%s: nothing is different", d.Name)
+		require.True(t, good.anchors.CSCA.Key.Equal(m.anchors.CSCA.Key), "%s: the trust anchor is the right one", d.Name)
+		sees := inspection(t, m, d.PACE)
+		if *update {
+			d.Sees = sees
+			continue
+		}
+		require.Equal(t, d.Sees, sees, d.Name)
+	}
+	if *update {
+		b, err := yaml.Marshal(all)
+		require.NoError(t, err)
+		head := "# Tampered travel documents: changes of the default persona (docs/eid.md has the words),\n# what is wrong, and which checks of an inspection system do not pass. None: it\n# reads as if nothing was; whoever tries what a terminal does not do sees it.\n# go test ./spec-tests -run TamperedDocuments -update\n"
+		require.NoError(t, os.WriteFile(file, append([]byte(head), b...), 0o644))
 	}
 }
