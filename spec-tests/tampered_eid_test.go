@@ -72,6 +72,7 @@ func inspection(t *testing.T, m made, pace string) (sees []string) {
 	}
 	r := &inspect.Report{Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
 	require.NoError(t, mrtd.Inspect(context.Background(), document{card}, config, r))
+	sees = []string{}
 	for _, c := range r.Checks {
 		if c.Result == inspect.Fail || c.Result == inspect.Warning {
 			sees = append(sees, c.Name+": "+c.Why)
