@@ -10,15 +10,16 @@ FUZZTIME ?= 5s
 BIN := bin/sspemu
 DIST := bundles/dist
 # What goes into the binary besides the bundles.
-SOURCES := $(shell find bundles/*.go cmd internal primary scl spec-tests transport bundles/telecom bundles/payment bundles/eid bundles/sdk -type f \
+SOURCES := $(shell find bundles/*.go cmd internal primary scl spec-tests transport bundles/telecom bundles/payment bundles/eid bundles/iot bundles/sdk -type f \
   -not -name '*_test.go' -not -path '*/testdata/*') go.mod go.sum
 
 # The bundles: name and directory. Those in C need clang and wasm-ld; without
 # them they are left out of the binary.
-BUNDLES := telecom payment eid example
+BUNDLES := telecom payment eid iot example
 dir_telecom := bundles/telecom
 dir_payment := bundles/payment
 dir_eid := bundles/eid
+dir_iot := bundles/iot
 dir_example := bundles/sdk/example
 dir_example-c := bundles/sdk/example-c
 ifneq ($(and $(shell command -v clang),$(shell command -v wasm-ld)),)

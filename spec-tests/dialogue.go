@@ -53,6 +53,7 @@ type Dialogue struct {
 	sent []byte // the last command
 
 	emv *emvState // of the emv_ checks
+	iot *iotState // of the iot_ checks
 }
 
 func (d *Dialogue) add(l Line) {

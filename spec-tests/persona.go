@@ -9,13 +9,18 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	iot "github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/bundles/telecom/milenage"
 )
 
 // Tell gives t the persona of its card: variables, and the profile of a payment card.
 func (t *Target) Tell(persona []byte) (err error) {
-	if PersonaBundle(persona) != "payment" {
+	switch PersonaBundle(persona) {
+	case "iot":
+		t.Vars, err = iotVars(persona)
+		return err
+	case DefaultBundle:
 		t.Vars, err = telecomVars(persona)
 		return err
 	}
@@ -38,13 +43,35 @@ func (t *Target) Tell(persona []byte) (err error) {
 }
 
 // PersonaBundle is the bundle that a persona is for, by what it holds: payment cards
-// have applications.
+// have applications, IoT SAFE applets private keys.
 func PersonaBundle(persona []byte) string {
-	var doc struct{ Applications []any }
-	if yaml.Unmarshal(persona, &doc) == nil && len(doc.Applications) > 0 {
+	var doc struct {
+		Applications []any
+		Private      []any `yaml:"private_keys"`
+	}
+	switch err := yaml.Unmarshal(persona, &doc); {
+	case err == nil && len(doc.Applications) > 0:
 		return "payment"
+	case err == nil && len(doc.Private) > 0:
+		return "iot"
 	}
 	return DefaultBundle
+}
+
+// iotVars reads the variables of a Target off a persona of the IoT bundle: aid, and
+// other_aid if there is a second one.
+func iotVars(persona []byte) (map[string]string, error) {
+	p, err := iot.FromYAML(persona, "persona", nil)
+	if err != nil {
+		return nil, err
+	}
+	vars := map[string]string{}
+	for i, name := range []string{"aid", "other_aid"} {
+		if i < len(p.AIDs) {
+			vars[name] = upper(p.AIDs[i])
+		}
+	}
+	return vars, nil
 }
 
 // telecomVars reads the variables of a Target off a persona of the telecom

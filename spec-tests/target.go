@@ -29,7 +29,8 @@ type Target struct {
 
 	// Vars are the placeholders of the cases, in hexadecimal. Of the telecom bundle:
 	// iccid, imsi, aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf; of the payment
-	// bundle, for each application by its name: debit_aid, debit_pan. Persona.Tell
+	// bundle, for each application by its name: debit_aid, debit_pan; of the IoT bundle: aid,
+	// other_aid. Persona.Tell
 	// reads them off a persona. accessor_pin and accessor_token are the secrets of an
 	// accessor of each kind that may open the file system gate.
 	Vars map[string]string

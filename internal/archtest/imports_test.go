@@ -107,7 +107,7 @@ func TestRooms(t *testing.T) {
 // TestGuestsAreSmall: what is compiled into a bundle decides how long a cold start
 // takes. net/http is the price of an ordinary http.Handler; these are not.
 func TestGuestsAreSmall(t *testing.T) {
-	for _, p := range list(t, []string{"GOOS=wasip1", "GOARCH=wasm"}, "./bundles/sdk/example/spb", "./bundles/telecom/spb", "./bundles/payment/spb", "./bundles/eid/spb") {
+	for _, p := range list(t, []string{"GOOS=wasip1", "GOARCH=wasm"}, "./bundles/sdk/example/spb", "./bundles/telecom/spb", "./bundles/payment/spb", "./bundles/eid/spb", "./bundles/iot/spb") {
 		for _, d := range p.Deps {
 			switch d {
 			case "encoding/json", "regexp", "text/template", "html/template", "net/http/httputil",
