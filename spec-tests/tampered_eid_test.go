@@ -1,6 +1,7 @@
 package spectests
 
 import (
+	"bytes"
 	"context"
 	"math/rand"
 	"os"
@@ -17,8 +18,10 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/inspect"
 	"github.com/sspemu/sspemu/bundles/eid/inspect/mrtd"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
+	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
+	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/primary/loader"
 )
 
@@ -125,5 +128,60 @@ func TestTamperedDocuments(t *testing.T) {
 		require.NoError(t, err)
 		head := "# Tampered travel documents: changes of the default persona (docs/eid.md has the words),\n# what is wrong, and which checks of an inspection system do not pass. None: it\n# reads as if nothing was; whoever tries what a terminal does not do sees it.\n# go test ./spec-tests -run TamperedDocuments -update\n"
 		require.NoError(t, os.WriteFile(file, append([]byte(head), b...), 0o644))
+	}
+}
+
+// TestDocumentInWebAssembly: the card in WebAssembly and whoever computes the persona
+// natively have the same octets.
+func TestDocumentInWebAssembly(t *testing.T) {
+	const document = `
+  document: {format: td1, state: UTO, number: D23145890734, issued: "20260105", expires: "20360104"}
+  holder: {surname: Öberg-Ångström, given_names: Åsa, nationality: UTO, birth: "19800229"}
+  bac: false
+  chip_authentication: [aes-128 brainpoolP512r1, 3des P-521]
+  active_authentication: rsa 1024 sha-1
+  document_signer: {algorithm: rsa-pss 2048 sha-256}
+  groups: {dg2: {padding: 40000}, dg5: {}, dg7: {}, dg11: {full_name: Öberg<<Åsa}, dg13: {size: 1000}}
+`
+	var value map[string]any
+	require.NoError(t, yaml.Unmarshal([]byte(document), &value))
+	spb, err := bundles.Open("eid")
+	require.NoError(t, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(t, err)
+	persona, err := changed(pkg.DefaultPersona, []Change{{"/seed", "same"}, {"/mrtd", value}})
+	require.NoError(t, err)
+	target, stop, err := InProcess{Engine: engine, Package: spb, Persona: persona}.Target(context.Background())
+	require.NoError(t, err)
+	defer func() { require.NoError(t, stop()) }()
+	card := target.Terminal
+	_, err = card.Reset(context.Background(), true)
+	require.NoError(t, err)
+	send := func(capdu ...byte) []byte {
+		r, err := card.Transmit(context.Background(), capdu, nil)
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(r), 2)
+		require.Equal(t, []byte{0x90, 0x00}, r[len(r)-2:], "%X", capdu)
+		return r[:len(r)-2]
+	}
+	files := makeDocument(t, persona, pkg).chip.Files
+	require.Len(t, files, 12)
+	for _, f := range files {
+		if f.DF == issue.MF {
+			send(0x00, 0xA4, 0x00, 0x0C, 0x02, 0x3F, 0x00)
+		} else {
+			send(append([]byte{0x00, 0xA4, 0x04, 0x0C, byte(len(lds.AID))}, lds.AID...)...)
+		}
+		send(0x00, 0xA4, 0x02, 0x0C, 0x02, byte(f.FID>>8), byte(f.FID))
+		var got []byte
+		for len(got) < len(f.Data) {
+			n := min(len(f.Data)-len(got), 127)
+			// The odd instruction: offsets beyond 32767 (ISO/IEC 7816-4 11.3.3).
+			part := send(0x00, 0xB1, 0x00, 0x00, 0x05, 0x54, 0x03, byte(len(got)>>16), byte(len(got)>>8), byte(len(got)), byte(n+2))
+			value, err := tlv.Find(part, 0x53)
+			require.NoError(t, err, f.Name())
+			got = append(got, value...)
+		}
+		require.True(t, bytes.Equal(f.Data, got), "%s is another one", f.Name())
 	}
 }
