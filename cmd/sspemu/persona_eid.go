@@ -14,6 +14,8 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/mdl"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/primary/loader"
 )
@@ -36,7 +38,10 @@ With --anchors, the directory gets what an inspection system has to know:
   csca.crl                    certificate revocation list, DER
   cvca.cvcert, dv.cvcert, is.cvcert, is.pem
                               card verifiable certificates down to an inspection system, and
-                              its private key (PKCS #8), for data groups 3 and 4`,
+                              its private key (PKCS #8), for data groups 3 and 4
+  mdl/iaca.pem, mdl/ds.pem    issuing authority and document signer of mobile documents
+  mdl/reader-ca.pem, mdl/reader.pem, mdl/reader-key.pem
+                              a reader that the mobile documents know, with its private key`,
 		Example: `  sspemu persona eid --anchors trust
   sspemu inspect mrtd --anchors trust --link 'pcsc:Virtual PCD'`,
 		Args: cobra.MaximumNArgs(1),
@@ -45,11 +50,14 @@ With --anchors, the directory gets what an inspection system has to know:
 			if err != nil {
 				return err
 			}
-			chip, err := issue.NewWith(doc, issue.Native)
-			if err != nil {
-				return fmt.Errorf("persona: %w", err)
+			out := eidDocument{Schema: 1}
+			if doc.Has("mrtd") {
+				chip, err := issue.NewWith(doc, issue.Native)
+				if err != nil {
+					return fmt.Errorf("persona: %w", err)
+				}
+				out = describeDocument(chip, secrets)
 			}
-			out := describeDocument(chip, secrets)
 			if anchors != "" {
 				if out.Anchors, err = writeAnchors(doc, anchors); err != nil {
 					return err
@@ -69,7 +77,7 @@ With --anchors, the directory gets what an inspection system has to know:
 // eidDocument is the output of `sspemu persona eid`.
 type eidDocument struct {
 	Schema   int       `json:"schema"`
-	MRZ      []string  `json:"mrz"`
+	MRZ      []string  `json:"mrz,omitempty"`
 	CAN      string    `json:"can,omitempty"`
 	PIN      string    `json:"pin,omitempty"`
 	BAC      bool      `json:"bac"`
@@ -77,8 +85,8 @@ type eidDocument struct {
 	CA       []eidKey  `json:"chip_authentication,omitempty"`
 	AA       *eidKey   `json:"active_authentication,omitempty"`
 	Extended bool      `json:"extended_access"`
-	Files    []eidFile `json:"files"`
-	Size     int       `json:"size"`
+	Files    []eidFile `json:"files,omitempty"`
+	Size     int       `json:"size,omitempty"`
 	Defects  []string  `json:"defects,omitempty"`
 	Anchors  []string  `json:"anchors,omitempty"`
 }
@@ -172,21 +180,40 @@ func eidPersona(file string) (*sdk.Doc, error) {
 	return doc, nil
 }
 
-// writeAnchors writes the trust anchors of a persona into a directory.
+// writeAnchors writes the trust anchors of a persona into a directory, those of mobile
+// documents into one below: neither is trusted for the other.
 func writeAnchors(doc *sdk.Doc, dir string) (names []string, err error) {
-	a, err := issue.Trust(doc)
-	if err != nil {
-		return nil, fmt.Errorf("persona: trust anchors: %w", err)
+	var files []issue.Content
+	if doc.Has("mrtd") {
+		a, err := issue.Trust(doc)
+		if err != nil {
+			return nil, fmt.Errorf("persona: trust anchors: %w", err)
+		}
+		files = a.Files()
 	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, fmt.Errorf("persona: %w", err)
+	if doc.Has("mdl") {
+		a, err := mdl.Trust(doc)
+		if err != nil {
+			return nil, fmt.Errorf("persona: trust anchors: %w", err)
+		}
+		for _, c := range []struct {
+			name string
+			cert *pki.Certificate
+		}{{"iaca", a.IACA}, {"ds", a.Signer}, {"reader-ca", a.ReaderCA}, {"reader", a.Reader}} {
+			files = append(files, issue.Content{Name: "mdl/" + c.name + ".pem", Data: issue.PEM("CERTIFICATE", c.cert.Raw)})
+		}
+		files = append(files, issue.Content{Name: "mdl/reader-key.pem", Data: issue.PEM("PRIVATE KEY", a.ReaderKey.PKCS8()), Secret: true})
 	}
-	for _, f := range a.Files() {
+	for _, f := range files {
+		path := filepath.Join(dir, filepath.FromSlash(f.Name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			return nil, fmt.Errorf("persona: %w", err)
+		}
 		mode := os.FileMode(0o644)
 		if f.Secret {
 			mode = 0o600
 		}
-		if err := os.WriteFile(filepath.Join(dir, f.Name), f.Data, mode); err != nil {
+		if err := os.WriteFile(path, f.Data, mode); err != nil {
 			return nil, fmt.Errorf("persona: %w", err)
 		}
 		names = append(names, f.Name)

@@ -95,17 +95,17 @@ type Content struct {
 // Files are the trust anchors as files; docs/eid.md says what is in each.
 func (a *Anchors) Files() []Content {
 	files := []Content{
-		{Name: "csca.pem", Data: armour("CERTIFICATE", a.CSCA.Raw)}, {Name: "csca.der", Data: a.CSCA.Raw},
-		{Name: "ds.pem", Data: armour("CERTIFICATE", a.Signer.Raw)}, {Name: "masterlist.ml", Data: a.MasterList}, {Name: "csca.crl", Data: a.CRL.Raw},
+		{Name: "csca.pem", Data: PEM("CERTIFICATE", a.CSCA.Raw)}, {Name: "csca.der", Data: a.CSCA.Raw},
+		{Name: "ds.pem", Data: PEM("CERTIFICATE", a.Signer.Raw)}, {Name: "masterlist.ml", Data: a.MasterList}, {Name: "csca.crl", Data: a.CRL.Raw},
 	}
 	if a.CVCA != nil {
 		files = append(files, Content{Name: "cvca.cvcert", Data: a.CVCA.Raw}, Content{Name: "dv.cvcert", Data: a.DV.Raw}, Content{Name: "is.cvcert", Data: a.IS.Raw},
-			Content{Name: "is.pem", Data: armour("PRIVATE KEY", a.Key.PKCS8()), Secret: true})
+			Content{Name: "is.pem", Data: PEM("PRIVATE KEY", a.Key.PKCS8()), Secret: true})
 	}
 	return files
 }
 
-// armour is DER as PEM (RFC 7468).
-func armour(kind string, der []byte) []byte {
+// PEM is DER as a text (RFC 7468).
+func PEM(kind string, der []byte) []byte {
 	return pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der})
 }

@@ -18,6 +18,9 @@ func FromYAML(yaml []byte, file string, schema []byte) (*sdk.Doc, error) {
 	if err != nil {
 		return nil, &persona.Error{File: file, Reason: err.Error()}
 	}
+	if !doc.Has("mrtd") {
+		return doc, nil
+	}
 	_, err = read(doc)
 	if refused, ok := err.(*sdk.PersonaError); ok {
 		return nil, &persona.Error{File: file, Line: persona.Locate(yaml, refused.Pointer), Pointer: refused.Pointer, Reason: refused.Reason}
