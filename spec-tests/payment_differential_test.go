@@ -19,54 +19,63 @@ import (
 	"github.com/sspemu/sspemu/primary/vm"
 )
 
-// pair is the payment bundle twice, as Go code and as WebAssembly, on the same content
-// of NVM, with the same random bytes.
+// pair is a bundle twice, as Go code and as WebAssembly, on the same content of NVM, with
+// the same random bytes.
 type pair struct {
 	t      testing.TB
+	app    func() sdk.App
 	wasm   *guest
 	native *sdk.Bundle
 	host   *nativeHost
 	new    map[string][]byte // what is stored in a new card
 }
 
-// compiled is the bundle from its source with its persona; its engine lives as long as
-// the process.
-var compiled = sync.OnceValues(func() (c struct {
+// compiled is a bundle with its persona.
+type compiled struct {
 	module  *vm.Module
 	persona []byte
-}, err error,
-) {
-	spb, err := loader.Build("../bundles/payment")
-	if err != nil {
-		return c, err
-	}
-	pkg, err := loader.Parse(spb)
-	if err != nil {
-		return c, err
-	}
-	if c.persona, err = pkg.Persona(nil, ""); err != nil {
-		return c, err
-	}
-	e, err := vm.New(vm.Config{})
-	if err != nil {
-		return c, err
-	}
-	c.module, err = e.Compile(context.Background(), pkg.Name, pkg.Wasm, vm.Limits{})
-	return c, err
-})
+}
 
-func newPair(t testing.TB) *pair {
-	c, err := compiled()
+// compile makes a bundle from its source, once; its engine lives as long as the process.
+func compile(dir string) func() (compiled, error) {
+	return sync.OnceValues(func() (c compiled, err error) {
+		spb, err := loader.Build(dir)
+		if err != nil {
+			return c, err
+		}
+		pkg, err := loader.Parse(spb)
+		if err != nil {
+			return c, err
+		}
+		if c.persona, err = pkg.Persona(nil, ""); err != nil {
+			return c, err
+		}
+		e, err := vm.New(vm.Config{})
+		if err != nil {
+			return c, err
+		}
+		c.module, err = e.Compile(context.Background(), pkg.Name, pkg.Wasm, vm.Limits{})
+		return c, err
+	})
+}
+
+var compiledPayment = compile("../bundles/payment")
+
+func newPair(t testing.TB, from func() (compiled, error), app func() sdk.App) *pair {
+	c, err := from()
 	require.NoError(t, err)
-	module, persona := c.module, c.persona
-	p := &pair{t: t, wasm: newGuest(t, module, persona), host: &nativeHost{}}
-	p.native = sdk.NewBundle(payment.New(), p.host)
-	require.NoError(t, p.native.Personalise(persona))
+	p := &pair{t: t, app: app, wasm: newGuest(t, c.module, c.persona), host: &nativeHost{}}
+	p.native = sdk.NewBundle(app(), p.host)
+	require.NoError(t, p.native.Personalise(c.persona))
 	require.NoError(t, p.host.nvm.Commit())
 	require.Equal(t, p.wasm.nvm.stored, p.host.nvm.stored, "both are the same card")
 	p.new = p.wasm.nvm.stored
 	p.power()
 	return p
+}
+
+func newPaymentPair(t testing.TB) *pair {
+	return newPair(t, compiledPayment, func() sdk.App { return payment.New() })
 }
 
 // another puts the card back to what it was when new.
@@ -78,7 +87,7 @@ func (p *pair) another() {
 func (p *pair) power() {
 	p.wasm.powerOn()
 	p.host.nvm.Rollback()
-	p.native = sdk.NewBundle(payment.New(), p.host)
+	p.native = sdk.NewBundle(p.app(), p.host)
 	require.Zero(p.t, p.native.Init(sdk.ReasonStart))
 	require.NoError(p.t, p.host.nvm.Commit())
 }
@@ -202,7 +211,7 @@ var paymentCommands = func() (flows [][][]byte) {
 // TestPaymentNativeAndWasmAgree plays transactions, whole and disturbed, on the payment
 // bundle as Go code and as WebAssembly: answers and stored bytes are the same.
 func TestPaymentNativeAndWasmAgree(t *testing.T) {
-	p := newPair(t)
+	p := newPaymentPair(t)
 	good := 0
 	for seed := range int64(3) {
 		r := rand.New(rand.NewSource(seed))
@@ -233,7 +242,7 @@ func TestPaymentNativeAndWasmAgree(t *testing.T) {
 
 // FuzzPayment sends any commands in any order to both: [length, command]...
 func FuzzPayment(f *testing.F) {
-	p := newPair(f)
+	p := newPaymentPair(f)
 	for _, flow := range paymentCommands {
 		var in []byte
 		for _, c := range flow {
