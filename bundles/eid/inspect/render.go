@@ -49,7 +49,7 @@ func (r *Report) Text(w io.Writer) error {
 		fmt.Fprintf(&b, ": %s", clean(r.Title))
 	}
 	b.WriteByte('\n')
-	for _, s := range r.Sections {
+	for _, s := range r.Filled() {
 		fmt.Fprintf(&b, "\n%s\n", clean(s.Name))
 		width := 0
 		for _, f := range s.Fields {
@@ -99,7 +99,9 @@ type document struct {
 
 // JSON writes the report for programs; pictures are in base64.
 func (r *Report) JSON(w io.Writer) error {
-	d := document{Schema, r, Pass, r.Summary()}
+	filled := *r
+	filled.Sections = r.Filled()
+	d := document{Schema, &filled, Pass, r.Summary()}
 	if !r.OK() {
 		d.Result = Fail
 	}

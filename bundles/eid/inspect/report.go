@@ -118,6 +118,17 @@ func (r *Report) Section(name string) *Section {
 	return &r.Sections[i]
 }
 
+// Filled are the sections that hold something.
+func (r *Report) Filled() []Section {
+	all := []Section{}
+	for _, s := range r.Sections {
+		if len(s.Fields)+len(s.Pictures) > 0 {
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
 // Note adds a note.
 func (r *Report) Note(format string, a ...any) { r.Notes = append(r.Notes, fmt.Sprintf(format, a...)) }
 

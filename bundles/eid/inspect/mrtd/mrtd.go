@@ -87,6 +87,9 @@ func Inspect(ctx context.Context, card inspect.Card, c Config, r *inspect.Report
 	if s.ch.card.(*watched).err != nil && len(s.files) == 0 {
 		return s.ch.card.(*watched).err
 	}
+	for _, name := range []string{"Holder", "Document", "Portrait", "Signature", "Biometrics", "Persons to notify"} {
+		r.Section(name) // in this order
+	}
 	s.passive()
 	s.describe()
 	size := 0
