@@ -3,6 +3,7 @@ package issue
 import (
 	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
 )
 
@@ -176,11 +177,12 @@ func (p *profile) infos() (i infos, err error) {
 			i.card, i.all = append(i.card, info), append(i.all, info)
 		}
 		if x.Mapping == lds.ChipAuthentication {
-			key, err := publicKeyInfo(x.Parameters, x.Static)
+			// As the example of Doc 9303-11 appendix I has it.
+			key, err := publicKeyInfo(x.Parameters, x.Static, pki.Standardized)
 			if err != nil {
 				return i, err
 			}
-			info := lds.ChipAuthenticationPublicKeyInfo(lds.ECDH, key, -1)
+			info := lds.ChipAuthenticationPublicKeyInfo(lds.ECDH, key, x.Parameters)
 			if !i.cam || !contains(i.card, info) {
 				i.card = append(i.card, info)
 			}
@@ -193,7 +195,7 @@ func (p *profile) infos() (i infos, err error) {
 		if k.Public, err = point(curve, k.Private); err != nil {
 			return i, err
 		}
-		key, err := publicKeyInfo(k.Parameters, k.Private)
+		key, err := publicKeyInfo(k.Parameters, k.Private, pki.Explicit)
 		if err != nil {
 			return i, err
 		}

@@ -6,6 +6,7 @@ import (
 	"crypto/sha512"
 
 	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
@@ -84,7 +85,7 @@ func rsaPublicKey(k rsakey.PublicKey) []byte {
 func (p *profile) activeKey(w Power) (*AAKey, []byte, error) {
 	if p.aa.scheme == ecdsa {
 		d := private(p.seed, "aa", p.aa.curve)
-		public, err := publicKeyInfo(p.aa.curve.ID, d)
+		public, err := publicKeyInfo(p.aa.curve.ID, d, pki.Explicit)
 		return &AAKey{Hash: p.aa.hash, Parameters: p.aa.curve.ID, Private: d}, public, err
 	}
 	key, x, y, err := w.rsaKey(p.seed, "aa", p.aa.bits)

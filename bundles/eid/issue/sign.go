@@ -112,9 +112,10 @@ func (p *profile) signingEnd() time.Time {
 	return end
 }
 
-// publicKeyInfo is the SubjectPublicKeyInfo of a private key of the chip, with explicit
-// parameters (Doc 9303-11 9.2.6, 6.1.2.2).
-func publicKeyInfo(parameters int, private []byte) ([]byte, error) {
+// publicKeyInfo is the SubjectPublicKeyInfo of a private key of the chip. Keys of chip
+// and active authentication have explicit parameters, as certificates have (Doc 9303-12
+// 4.1.6.1).
+func publicKeyInfo(parameters int, private []byte, form pki.Form) ([]byte, error) {
 	curve, ok := ec.ByID(parameters)
 	if !ok {
 		return nil, pki.ErrCurve
@@ -123,7 +124,7 @@ func publicKeyInfo(parameters int, private []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return key.Info(pki.Explicit), nil
+	return key.Info(form), nil
 }
 
 // sign is a SignedData over a content by the document signer.

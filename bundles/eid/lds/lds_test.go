@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -182,6 +183,18 @@ func TestSecurityInfos(t *testing.T) {
 	require.Equal(t, 0x41, infos[1].KeyID)
 	require.Nil(t, infos[3].Protocol, "chip authentication domain parameters")
 	require.Nil(t, infos[4].Protocol, "card info")
+
+	// The public key of chip authentication mapping, appendix I.
+	b = unhex(t, "31643062060904007F0007020201023052300C060704007F0007010202010D034200041872709494399E7470A6431BE25E83EEE24FEA568C2ED28DB48E05DB3A610DC884D256A40E35EFCB59BF6753D3A489D28C7A4D973C2DA138A6E7A4A08F68E16F02010D")
+	infos, err = lds.ParseSecurityInfos("EF.CardSecurity", b)
+	require.NoError(t, err)
+	require.Len(t, infos, 1)
+	require.Equal(t, lds.KindPublicKey, infos[0].Protocol.Kind)
+	require.Equal(t, 13, infos[0].KeyID)
+	require.Equal(t, b, lds.BuildSecurityInfos(lds.ChipAuthenticationPublicKeyInfo(lds.ECDH, infos[0].PublicKey, 13)))
+	public, err := pki.ParsePublicKey(infos[0].PublicKey)
+	require.NoError(t, err)
+	require.Equal(t, infos[0].PublicKey, public.Info(pki.Standardized))
 
 	key := unhex(t, "3003 020101")
 	ca := protocol(t, "id-CA-ECDH-AES-CBC-CMAC-256")
