@@ -19,6 +19,7 @@ import (
 // inspections are the subcommands of inspect, a line each.
 var inspections = []func() *cobra.Command{
 	newInspectMRTDCmd,
+	newInspectMDLCmd,
 }
 
 func newInspect() *cobra.Command {

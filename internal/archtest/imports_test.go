@@ -129,6 +129,7 @@ var allowed = []string{
 	"github.com/spf13/cobra",
 	"github.com/spf13/pflag", // cobra's flags
 	"github.com/tetratelabs/wazero",
+	"github.com/veraison/go-cose",
 	"go.etcd.io/bbolt",
 	"go.yaml.in/yaml/v3",
 	"golang.org/x/net", // httpguts: what may stand in a header
