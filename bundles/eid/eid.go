@@ -64,7 +64,14 @@ func (a *App) Personalise(doc *sdk.Doc) error {
 	if err := a.mdl.Personalise(doc); err != nil {
 		return err
 	}
-	return a.piv.Personalise(doc.Get("piv"))
+	if !doc.Has("piv") {
+		return nil
+	}
+	seed := ""
+	if doc.Has("seed") {
+		seed = doc.Get("seed").Text()
+	}
+	return a.piv.Personalise(doc.Get("piv"), seed)
 }
 
 // Init loads the state from NVM.

@@ -60,6 +60,14 @@ $Y -a set-chuid; $Y -a set-ccc; $Y -a status`)
 		require.Regexp(t, `(?s)Slot 9a:.*RSA2048.*Slot 9c:.*ECCP256.*Slot 9d:.*ECCP384.*Slot 9e:.*RSA1024.*PIN tries left:\s+3`, out)
 		require.Contains(t, out, "CN=PIV holder")
 	})
+	t.Run("attestation", func(t *testing.T) {
+		out := shell(t, `$Y -a read-certificate -s f9 -o f9.pem
+for s in 9a 9c 9d; do $Y -a attest -s $s -o att$s.pem; openssl verify -partial_chain -trusted f9.pem att$s.pem
+  openssl x509 -in att$s.pem -noout -pubkey | cmp - pub$s.pem; done
+openssl x509 -in att9c.pem -noout -text`)
+		require.Contains(t, out, "att9d.pem: OK")
+		require.Contains(t, out, "1.3.6.1.4.1.41482.3.8")
+	})
 	t.Run("signatures and decryption", func(t *testing.T) {
 		out := shell(t, `$Y -a verify-pin -P 123456 -a test-signature -s 9a -i cert9a.pem
 $Y -a verify-pin -P 123456 -a test-signature -s 9c -i cert9c.pem

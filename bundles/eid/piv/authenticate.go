@@ -45,8 +45,14 @@ func (c *Card) authenticate(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	if cmd.P2 == slotManagement {
 		return c.administrate(cmd.P1, objects, expected, r)
 	}
+	if cmd.P2 == slotSecure {
+		return c.establish(cmd.P1, objects[1], r)
+	}
 	if !isSlot(cmd.P2) {
 		return apdu.WrongP1P2
+	}
+	if !c.may(cmd.P2 == slotCard) {
+		return apdu.SecurityNotSatisfied
 	}
 	k, ok := loadKey(cmd.P2)
 	switch {

@@ -21,13 +21,46 @@ const (
 	tagFace         tlv.Tag = 0x5FC108
 	tagPrinted      tlv.Tag = 0x5FC109
 	tagIris         tlv.Tag = 0x5FC121
+	tagSigner       tlv.Tag = 0x5FC122 // secure messaging certificate signer
+	tagPairing      tlv.Tag = 0x5FC123 // pairing code reference data
+	tagCardCert     tlv.Tag = 0x5FC101 // of slot 9E
 )
 
 func objectKey(t tlv.Tag) string { return "o/" + strconv.FormatUint(uint64(t), 16) }
 
 func needsPIN(t tlv.Tag) bool {
-	return t == tagFingerprints || t == tagFace || t == tagPrinted || t == tagIris
+	return t == tagFingerprints || t == tagFace || t == tagPrinted || t == tagIris || t == tagPairing
 }
+
+// free tells whether an object can be read over every interface (part 1 table 2).
+func free(t tlv.Tag) bool {
+	return t == tagCHUID || t == tagCardCert || t == tagSigner || t == tagBIT
+}
+
+// usage is the PIN usage policy of the discovery object (part 1 3.3.2): the PIN of the
+// application; 08 that there is a virtual contact interface, 04 without a pairing code.
+func usage() byte {
+	b := byte(0x40)
+	_, cs2 := sdk.NVM.Get("sm/cs2")
+	_, cs7 := sdk.NVM.Get("sm/cs7")
+	if cs2 || cs7 {
+		b |= 0x08
+		if _, ok := sdk.NVM.Get("pairing"); !ok {
+			b |= 0x04
+		}
+	}
+	return b
+}
+
+// contact tells whether the terminal reaches the card by contacts.
+func (c *Card) contact() bool {
+	v, _ := sdk.NVM.Get("contactless")
+	return len(v) == 0
+}
+
+// may tells whether something that is not for everybody goes over this interface: by
+// contacts, or virtually (part 1 table 2, 4).
+func (c *Card) may(free bool) bool { return free || c.contact() || c.virtual() }
 
 // object reads the tag list that GET DATA and PUT DATA begin with; rest follows it.
 func object(data []byte) (t tlv.Tag, rest []byte, ok bool) {
@@ -53,10 +86,10 @@ func (c *Card) getData(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	case t == tagDiscovery: // part 1 3.3.2: PIV PIN only
 		m := r.Begin(uint32(tagDiscovery))
 		r.TLV(0x4F, AID)
-		r.TLV(0x5F2F, []byte{0x40, 0x00})
+		r.TLV(0x5F2F, []byte{usage(), 0x00})
 		r.End(m)
 		return apdu.OK
-	case needsPIN(t) && !c.verified:
+	case needsPIN(t) && !c.verified, !c.may(free(t)):
 		return apdu.SecurityNotSatisfied
 	}
 	v, ok := sdk.NVM.Get(objectKey(t))

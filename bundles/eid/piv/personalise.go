@@ -8,8 +8,9 @@ import (
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
-// Personalise writes the section "piv" of a persona to NVM.
-func (c *Card) Personalise(d *sdk.Doc) error {
+// Personalise writes the section "piv" of a persona to NVM. Keys that the issuer puts on
+// the card follow from the seed.
+func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 	var err error
 	put := func(name string, v []byte) {
 		if err == nil {
@@ -44,6 +45,39 @@ func (c *Card) Personalise(d *sdk.Doc) error {
 	}
 	put(objectKey(tagCHUID), chuid(guid, d.Get("expires").Text()))
 	put(objectKey(tagCCC), ccc(guid))
+	m, merr := newMaker(seed, d.Get("expires").Text())
+	if merr != nil {
+		return d.Get("expires").Refuse("is no date")
+	}
+	f9, cert, merr := m.attester()
+	if merr != nil {
+		return d.Refuse("attestation key: " + merr.Error())
+	}
+	put(keyName(slotAttestation), append([]byte{algP256, pinNever, touchNever, originImported}, f9...))
+	put(objectKey(tagAttestation), container(cert))
+	if s := d.Get("secure_messaging"); s.Exists() {
+		for _, name := range s.Get("suites").Items() {
+			for i := range suites {
+				if suites[i].name != name.Text() {
+					continue
+				}
+				key, cvc, signer, serr := m.secureMessaging(&suites[i], guid)
+				if serr != nil {
+					return name.Refuse(serr.Error())
+				}
+				put("sm/"+suites[i].name, key)
+				put("sm/"+suites[i].name+"/cvc", cvc)
+				put(objectKey(tagSigner), container(signer)) // with two suites that of the last
+			}
+		}
+		if p := s.Get("pairing_code"); p.Exists() {
+			put("pairing", []byte(p.Text()))
+			put(objectKey(tagPairing), append(tlv.Append(nil, 0x99, []byte(p.Text())...), 0xFE, 0))
+		}
+	}
+	if i := d.Get("interface"); i.Exists() && i.Text() == "contactless" {
+		put("contactless", []byte{1})
+	}
 	serial := uint32(0)
 	if s := d.Get("serial"); s.Exists() {
 		serial = uint32(s.Int(0, 1<<32-1))

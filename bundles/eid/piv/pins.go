@@ -84,6 +84,12 @@ func valid(ref byte, b []byte) bool {
 
 // verify is VERIFY (part 2 3.2.1). Without data it tells the status, P1 FF ends it.
 func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
+	if cmd.P2 == refPairing {
+		return c.pair(cmd)
+	}
+	if !c.may(false) {
+		return apdu.SecurityNotSatisfied
+	}
 	if cmd.P2 != refPIN {
 		return apdu.ReferencedDataNotFound
 	}
@@ -114,6 +120,8 @@ func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 // changeReference is CHANGE REFERENCE DATA (part 2 3.2.2): the old value, the new one.
 func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	switch {
+	case !c.may(false):
+		return apdu.SecurityNotSatisfied
 	case cmd.P1 != 0x00:
 		return apdu.WrongP1P2
 	case cmd.P2 != refPIN && cmd.P2 != refPUK:
@@ -143,6 +151,8 @@ func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 // resetRetry is RESET RETRY COUNTER (part 2 3.2.3): the PUK, a new PIN.
 func (c *Card) resetRetry(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	switch {
+	case !c.contact(): // never contactless, not even virtually (part 1 table 4)
+		return apdu.SecurityNotSatisfied
 	case cmd.P1 != 0x00:
 		return apdu.WrongP1P2
 	case cmd.P2 != refPIN:

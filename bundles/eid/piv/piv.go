@@ -4,6 +4,7 @@
 //	                                             ├─ GET DATA, PUT DATA         objects.go
 //	                                             ├─ GENERAL AUTHENTICATE       authenticate.go
 //	                                             ├─ GENERATE, keys             keys.go
+//	                                             ├─ secure messaging           secure.go
 //	                                             └─ commands of vendors        vendor.go
 //	                            NVM <── persona
 //
@@ -27,6 +28,10 @@ type Card struct {
 	just     bool   // and no key with the policy "always" was used since
 	admin    bool   // the administration key was used
 	expect   []byte // what the next step of GENERAL AUTHENTICATE with that key has to bring
+
+	secure *session // secure messaging
+	within bool     // the command under way came in it
+	paired bool     // the pairing code was shown
 }
 
 // New gives a card that is not loaded yet.
@@ -44,6 +49,9 @@ func (c *Card) Deselect(int) { c.Forget() }
 
 // Select answers with the application property template (part 2 table 3).
 func (c *Card) Select(_ int, _ *sdk.Command, r *sdk.Response) sdk.SW {
+	if _, ok := sdk.NVM.Size("pin"); !ok { // the persona has no PIV card
+		return apdu.FileNotFound
+	}
 	c.Forget()
 	m := r.Begin(0x61)
 	r.TLV(0x4F, AID[5:])
@@ -51,6 +59,14 @@ func (c *Card) Select(_ int, _ *sdk.Command, r *sdk.Response) sdk.SW {
 	r.TLV(0x4F, AID[:5])
 	r.End(n)
 	r.TLV(0x50, []byte("sspemu PIV"))
+	for i := range suites {
+		if _, ok := sdk.NVM.Get(secureKey(suites[i].alg)); ok {
+			n := r.Begin(0xAC)
+			r.TLV(0x80, []byte{suites[i].alg})
+			r.TLV(0x06, []byte{0})
+			r.End(n)
+		}
+	}
 	r.End(m)
 	return sdk.OK
 }
@@ -71,6 +87,7 @@ var commands = [...]command{
 	{0xDB, (*Card).putData},
 	{0xF7, (*Card).metadata},
 	{0xF8, (*Card).serial},
+	{0xF9, (*Card).attest},
 	{0xFA, (*Card).setTries},
 	{0xFB, (*Card).reset},
 	{0xFD, (*Card).version},
@@ -78,15 +95,20 @@ var commands = [...]command{
 	{0xFF, (*Card).setManagementKey},
 }
 
-// APDU answers a command.
+// APDU answers a command, in secure messaging or not.
 func (c *Card) APDU(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	switch sdk.Class(cmd.CLA) {
 	case 0x00:
-	case 0x08, 0x0C:
+		return c.plain(cmd, r)
+	case 0x0C:
+		return c.protected(cmd, r)
+	case 0x08:
 		return apdu.SecureMessagingNotSup
-	default:
-		return apdu.ClaNotSupported
 	}
+	return apdu.ClaNotSupported
+}
+
+func (c *Card) plain(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	if cmd.INS != 0x87 {
 		c.expect = nil
 	}

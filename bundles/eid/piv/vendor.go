@@ -101,7 +101,7 @@ func (c *Card) reset(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	}
 	var gone []string
 	for name, ok := sdk.NVM.Next(""); ok; name, ok = sdk.NVM.Next(name) {
-		if len(name) > 2 && (name[:2] == "k/" || name[:2] == "o/") {
+		if len(name) > 2 && (name[:2] == "k/" || name[:2] == "o/") && !issuers(name) {
 			gone = append(gone, name)
 		}
 	}
@@ -124,6 +124,11 @@ func (c *Card) reset(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	c.Forget()
 	sdk.Event("piv.reset", nil)
 	return apdu.OK
+}
+
+// issuers tells what stays for ever: attestation, and secure messaging.
+func issuers(name string) bool {
+	return name == keyName(slotAttestation) || name == objectKey(tagAttestation) || name == objectKey(tagSigner) || name == objectKey(tagPairing)
 }
 
 // importKey is IMPORT ASYMMETRIC KEY: P1 algorithm, P2 slot; 01 and 02 the primes of an

@@ -11,7 +11,8 @@ import (
 // Profile says what a certificate is for, and so which extensions it has.
 type Profile byte
 
-// The profiles: Doc 9303-12 7.1 table 6 and ISO/IEC 18013-5 annex B.
+// The profiles: Doc 9303-12 7.1 table 6 and ISO/IEC 18013-5 annex B. The latter is
+// unverified: recalled, with the examples of annex D and what public verifiers ask for.
 const (
 	CSCA         Profile = iota + 1 // country signing certification authority
 	DocSigner                       // document signer
@@ -20,6 +21,7 @@ const (
 	MdocSigner                      // document signer of driving licences
 	ReaderCA                        // authority of mdoc readers
 	Reader                          // mdoc reader
+	Plain                           // anything that signs: a PIV card's keys; Extensions say the rest
 )
 
 // Request is what a certificate is to say.
@@ -32,11 +34,13 @@ type Request struct {
 	// UseFrom and UseTo are when the private key signs; zero: From and To. Of the
 	// profiles of Doc 9303 only.
 	UseFrom, UseTo time.Time
-	State          string   // issuing state as in the machine readable zone: UTO. Of the profiles of Doc 9303 only
-	Contact        string   // e-mail address or URI for the alternative names
-	CRL            string   // URI of the CRL, "": no distribution point
-	DocumentTypes  []string // of DocSigner: P, ID
-	NameChange     bool     // of a link certificate with a new name
+	State          string      // issuing state as in the machine readable zone: UTO. Of the profiles of Doc 9303 only
+	Contact        string      // e-mail address or URI for the alternative names
+	CRL            string      // URI of the CRL, "": no distribution point
+	DocumentTypes  []string    // of DocSigner: P, ID
+	NameChange     bool        // of a link certificate with a new name
+	Authority      bool        // of Plain: it signs certificates
+	Extensions     []Extension // more of them, at the end
 }
 
 // Issuer signs certificates and CRLs.
@@ -101,7 +105,7 @@ func extension(oid []byte, critical bool, value []byte) []byte {
 func (i *Issuer) extensions(r Request, aki []byte, state, contact string) (x [][]byte) {
 	add := func(oid []byte, critical bool, value []byte) { x = append(x, extension(oid, critical, value)) }
 	travel := r.Profile == CSCA || r.Profile == DocSigner || r.Profile == MasterSigner
-	authority := r.Profile == CSCA || r.Profile == IACA || r.Profile == ReaderCA
+	authority := r.Profile == CSCA || r.Profile == IACA || r.Profile == ReaderCA || r.Authority
 	own := i.Certificate == nil
 	if !own || travel {
 		add(oidAKI, false, seq(tlv.Append(nil, 0x80, aki...)))
@@ -156,6 +160,9 @@ func (i *Issuer) extensions(r Request, aki []byte, state, contact string) (x [][
 	}
 	if r.NameChange {
 		add(oidNameChange, false, null)
+	}
+	for _, e := range r.Extensions {
+		add(e.OID, e.Critical, e.Value)
 	}
 	return x
 }
