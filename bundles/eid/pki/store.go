@@ -3,6 +3,7 @@ package pki
 import (
 	"bytes"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -145,31 +146,33 @@ func (c *Certificate) Profile(p Profile) (checks Checks) {
 		checks.require(who+"extended key usage", ext.Critical && c.HasPurpose(purpose), "pki: it is not critical, or has not ", Dotted(purpose))
 	}
 	country := c.Subject.Get("C")
-	checks.require(who+"country", len(country) == 2 && country == upper(country), "pki: the subject has no country of two upper case letters: ", country)
+	checks.require(who+"country", len(country) == 2 && country == strings.ToUpper(country), "pki: the subject has no country of two upper case letters: ", country)
+	checks.require(who+"common name", c.Subject.Get("CN") != "", "pki: it is not there")
 	if !authority {
-		checks.require(who+"country of the issuer", equalFold(country, c.Issuer.Get("C")), "pki: subject and issuer are of different countries")
+		checks.require(who+"country of the issuer", strings.EqualFold(country, c.Issuer.Get("C")), "pki: subject and issuer are of different countries")
 	}
 	if travel {
 		if p != MasterSigner {
 			checks.require(who+"private key usage period", !c.PrivateFrom.IsZero() || !c.PrivateTo.IsZero(), "pki: it is not there")
 		}
-		checks.require(who+"alternative names", len(c.SubjectAlt) > 0 && len(c.IssuerAlt) > 0, "pki: they are not there")
+		checks.require(who+"alternative names", located(c.SubjectAlt) && located(c.IssuerAlt), "pki: they have no directory name with the issuing state as locality")
 		if c.Key.Curve != nil {
 			checks.require(who+"form of the key", c.Key.Form == Explicit, "pki: the curve is not told by its parameters (Doc 9303-12 4.1.6.1)")
+		}
+		if p == DocSigner {
+			checks.require(who+"document types", len(c.DocumentTypes) > 0, "pki: they are not there")
 		}
 	}
 	checks.require(who+"CRL distribution point", len(c.CRLs) > 0, "pki: it is not there")
 	return checks
 }
 
-func upper(s string) string {
-	b := []byte(s)
-	for i, c := range b {
-		if c >= 'a' && c <= 'z' {
-			b[i] = c - 32
+// located tells whether alternative names have the issuing state (Doc 9303-12 7.1.1.2).
+func located(names []string) bool {
+	for _, n := range names {
+		if strings.HasPrefix(n, "directoryName:L=") {
+			return true
 		}
 	}
-	return string(b)
+	return false
 }
-
-func equalFold(a, b string) bool { return upper(a) == upper(b) }
