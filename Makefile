@@ -86,7 +86,7 @@ clean:
 	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz
 
 # What the tests need beside Go; one line says how to get all of it.
-NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen mrtdreader
+NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen cvc-create mrtdreader
 tools:
 	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
@@ -96,7 +96,7 @@ tools:
 	ls /usr/lib/*/opensc-pkcs11.so >/dev/null 2>&1 || missing="$$missing opensc-pkcs11"; \
 	ls /usr/lib/*/engines-3/pkcs11.so >/dev/null 2>&1 || missing="$$missing libengine-pkcs11-openssl"; \
 	if [ -n "$$missing" ]; then \
-	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli yubico-piv-tool opensc-pkcs11 libengine-pkcs11-openssl openssh-client openssl mrtdreader libeac-dev libssl-dev libpcsclite-dev libc6-dev)"; exit 1; \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli yubico-piv-tool opensc-pkcs11 libengine-pkcs11-openssl openssh-client openssl openpace mrtdreader libeac-dev libssl-dev libpcsclite-dev libc6-dev)"; exit 1; \
 	fi
 
 tools-go:
