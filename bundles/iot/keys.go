@@ -1,7 +1,6 @@
 package iot
 
 import (
-	"crypto/ecdsa"
 	"errors"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
@@ -45,11 +44,7 @@ func (c *Card) generateKeyPair(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW 
 	case o.Access&iotsafe.AccessUpdate == 0:
 		return sdk.ConditionsNotSatisfied
 	}
-	stored, err := newPrivate(o.Type)
-	if err != nil {
-		return sdk.NoPreciseDiagnosis
-	}
-	k, err := profile.ParsePair(o.Type, stored)
+	k, stored, err := newPair(o.Type)
 	if err != nil {
 		return sdk.NoPreciseDiagnosis
 	}
@@ -69,22 +64,28 @@ func (c *Card) generateKeyPair(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW 
 	return sdk.OK
 }
 
-// newPrivate is a new private key as the store keeps it, from the platform's random
-// bytes: on a curve the first number of its length that is one (FIPS 186-5 A.2.2).
-func newPrivate(keyType byte) ([]byte, error) {
+// newPair is a new key pair, and its private key as the store keeps it, from the
+// platform's random bytes: on a curve the first number of its length that is one (FIPS
+// 186-5 A.2.2).
+func newPair(keyType byte) (k profile.Pair, stored []byte, err error) {
 	curve := profile.Curve(keyType)
 	if curve == nil {
 		p, q, err := sdk.GenerateRSA(nil, 2048, profile.Exponent)
-		return append(p, q...), err
+		if err != nil {
+			return k, nil, err
+		}
+		stored = append(p, q...)
+		k, err = profile.ParsePair(keyType, stored)
+		return k, stored, err
 	}
-	b := make([]byte, profile.Size(curve))
+	stored = make([]byte, profile.Size(curve))
 	for range 100 {
-		sdk.Random(b)
-		if _, err := ecdsa.ParseRawPrivateKey(curve, b); err == nil {
-			return b, nil
+		sdk.Random(stored)
+		if k, err = profile.ParsePair(keyType, stored); err == nil {
+			return k, stored, nil
 		}
 	}
-	return nil, errors.New("iot: no private key in a hundred random numbers")
+	return k, nil, errors.New("iot: no private key in a hundred random numbers")
 }
 
 // putPublicKeyInit is PUT PUBLIC KEY INIT.
