@@ -620,3 +620,44 @@ func FuzzAPDU(f *testing.F) {
 		require.Len(t, card.Send(unhex(t, "8084000010")), 18)
 	})
 }
+
+// TestRSAKeys: an RSA pair made on the card signs, and an RSA key of a peer comes in
+// several commands.
+func TestRSAKeys(t *testing.T) {
+	card := newCard(t, `label: private cloud RSA, type: rsa2048, public: "31", key: seed}`, `label: private cloud RSA, type: rsa2048, public: "31", key: seed, access: [update]}`,
+		`label: peer certificate, type: p256,`, `label: peer certificate, type: rsa2048,`)
+	old := must(t, card, "80CD00000385013100")
+	r := must(t, card, "80B900000384013100")
+	require.Equal(t, "840131850131", r[:12])
+	pub := r[12:]
+	require.NotEqual(t, old, pub)
+	must(t, card, "80240002"+"03850106")
+	require.Equal(t, "9000", long(card, iotsafe.PutPublicKeyUpdate, 2, pub))
+	must(t, card, "80240102")
+	require.Equal(t, pub, must(t, card, "80CD00000385010600"))
+	data := tv(0x9E, hash32)
+	sig := sign(t, card, "31", iotsafe.PadAndSign, iotsafe.SHA256, iotsafe.RSAPSS, data)
+	must(t, card, command(iotsafe.VerifySignatureInit, 0, 1, tv(0x85, "06"), "A10103"+"91020001"+"920102"))
+	require.Equal(t, "9000", long(card, iotsafe.VerifySignatureUpdate, 1, data+"33820100"+sig))
+	must(t, card, "802C0101")
+
+	// Another block with an object of its own each; and what is no RSA key.
+	must(t, card, "80240002"+"03850106")
+	inner := pub[8:]
+	require.Equal(t, "9000", card.Transmit(fmt.Sprintf("80D80002%02X%s", 103, "3481"+"64"+inner[:200])))
+	require.Equal(t, "9000", long(card, iotsafe.PutPublicKeyUpdate, 2, fmt.Sprintf("3481%02X", len(inner)/2-100)+inner[200:]))
+	must(t, card, "80240102")
+	require.Equal(t, pub, must(t, card, "80CD00000385010600"))
+	for name, bad := range map[string]string{
+		"an even modulus":  pub[:len(pub)-12] + "00" + pub[len(pub)-10:],
+		"exponent 1":       strings.Replace(pub, "8203010001", "8203000001", 1),
+		"a point":          "34454943864104" + strings.Repeat("11", 64),
+		"a short modulus":  "3408" + "4906" + "810103" + "820103",
+		"nothing after it": "3402" + "4900",
+	} {
+		must(t, card, "80240002"+"03850106")
+		require.Equal(t, "6A80", long(card, iotsafe.PutPublicKeyUpdate, 2, bad), name)
+		must(t, card, "80240102")
+	}
+	require.Equal(t, pub, must(t, card, "80CD00000385010600"))
+}
