@@ -173,7 +173,10 @@ func (c *Card) computeSignatureUpdate(ch int, cmd *sdk.Command, r *sdk.Response)
 	var sig []byte
 	if s.alg == iotsafe.ECDSA {
 		sig = signECDSA(k.EC, d, hashOf(s.hash))
-	} else if sig = signRSA(k.RSA, s.alg, d, s.hash); sig == nil {
+	} else {
+		sig = signRSA(k.RSA, s.alg, d, s.hash)
+	}
+	if sig == nil {
 		return sdk.NoPreciseDiagnosis
 	}
 	if c.profile.TwoByte {
@@ -223,7 +226,7 @@ func (c *Card) verifySignatureUpdate(ch int, cmd *sdk.Command, _ *sdk.Response) 
 	return sdk.OK
 }
 
-// signECDSA is a deterministic signature (RFC 6979): r and s.
+// signECDSA is a deterministic signature (RFC 6979): r and s; nil when there is none.
 func signECDSA(k *ecdsa.PrivateKey, digest []byte, h crypto.Hash) []byte {
 	der, err := k.Sign(nil, digest, h)
 	if err != nil {
