@@ -84,8 +84,55 @@ func (f *field) bytes(b []byte, x *elem) {
 	}
 }
 
-// mul is z = xy / 2^(64n) modulo p, by coarsely integrated operand scanning.
+// mul is z = xy / 2^(64n) modulo p.
 func (f *field) mul(z, x, y *elem) {
+	if f.n == 4 {
+		f.mul4(z, x, y)
+	} else {
+		f.mulN(z, x, y)
+	}
+}
+
+// mac is a + xy + c, its low and its high half.
+func mac(a, x, y, c uint64) (lo, hi uint64) {
+	hi, lo = bits.Mul64(x, y)
+	lo, carry := bits.Add64(lo, a, 0)
+	hi += carry
+	lo, carry = bits.Add64(lo, c, 0)
+	return lo, hi + carry
+}
+
+// mul4 is mulN written out for four limbs: what travel documents have most.
+func (f *field) mul4(z, x, y *elem) {
+	x0, x1, x2, x3 := x[0], x[1], x[2], x[3]
+	p0, p1, p2, p3 := f.p[0], f.p[1], f.p[2], f.p[3]
+	var t0, t1, t2, t3, t4, t5, c uint64
+	for _, v := range y[:4] {
+		t0, c = mac(t0, x0, v, 0)
+		t1, c = mac(t1, x1, v, c)
+		t2, c = mac(t2, x2, v, c)
+		t3, c = mac(t3, x3, v, c)
+		t4, t5 = bits.Add64(t4, c, 0)
+		m := t0 * f.pinv
+		_, c = mac(t0, m, p0, 0)
+		t0, c = mac(t1, m, p1, c)
+		t1, c = mac(t2, m, p2, c)
+		t2, c = mac(t3, m, p3, c)
+		t3, c = bits.Add64(t4, c, 0)
+		t4 = t5 + c
+	}
+	d0, b := bits.Sub64(t0, p0, 0)
+	d1, b := bits.Sub64(t1, p1, b)
+	d2, b := bits.Sub64(t2, p2, b)
+	d3, b := bits.Sub64(t3, p3, b)
+	if t4 < b { // it was less than p
+		d0, d1, d2, d3 = t0, t1, t2, t3
+	}
+	*z = elem{d0, d1, d2, d3}
+}
+
+// mulN is mul by coarsely integrated operand scanning.
+func (f *field) mulN(z, x, y *elem) {
 	var t [limbs + 2]uint64
 	n := f.n
 	for i := range n {
