@@ -54,6 +54,8 @@ type Dialogue struct {
 
 	emv *emvState // of the emv_ checks
 	iot *iotState // of the iot_ checks
+
+	mrtd *mrtdState // of the mrtd_ checks
 }
 
 func (d *Dialogue) add(l Line) {

@@ -20,6 +20,10 @@ func (t *Target) Tell(persona []byte) (err error) {
 	case "iot":
 		t.Vars, err = iotVars(persona)
 		return err
+	case "eid":
+		t.Vars = map[string]string{}
+		t.Document, err = documentOf(persona)
+		return err
 	case DefaultBundle:
 		t.Vars, err = telecomVars(persona)
 		return err
@@ -43,17 +47,20 @@ func (t *Target) Tell(persona []byte) (err error) {
 }
 
 // PersonaBundle is the bundle that a persona is for, by what it holds: payment cards
-// have applications, IoT SAFE applets private keys.
+// have applications, IoT SAFE applets private keys, eID cards one of the documents.
 func PersonaBundle(persona []byte) string {
 	var doc struct {
-		Applications []any
-		Private      []any `yaml:"private_keys"`
+		Applications   []any
+		Private        []any `yaml:"private_keys"`
+		MRTD, PIV, MDL map[string]any
 	}
 	switch err := yaml.Unmarshal(persona, &doc); {
 	case err == nil && len(doc.Applications) > 0:
 		return "payment"
 	case err == nil && len(doc.Private) > 0:
 		return "iot"
+	case err == nil && len(doc.MRTD)+len(doc.PIV)+len(doc.MDL) > 0:
+		return "eid"
 	}
 	return DefaultBundle
 }

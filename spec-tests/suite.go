@@ -78,4 +78,5 @@ const (
 	AbilityPlatform    = "platform"
 	AbilityPersonalise = "personalise"
 	AbilityProfile     = "profile"
+	AbilityDocument    = "document"
 )

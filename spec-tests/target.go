@@ -39,6 +39,10 @@ type Target struct {
 	// is not known.
 	Profile *profile.Profile
 
+	// Document is the travel document of a persona of the eID bundle, with its passwords
+	// and trust anchors; nil: it is not known.
+	Document *Document
+
 	// Network is the SCL network of the target, for cases about hosts, gates and
 	// pipes.
 	Network *scl.Network
@@ -106,6 +110,10 @@ func (t *Target) lacks(needs []string) string {
 		case AbilityPersonalise:
 			if t.Personalise == nil {
 				return "needs a card that can be personalised"
+			}
+		case AbilityDocument:
+			if t.Document == nil {
+				return "needs the persona of the travel document, for its passwords and keys"
 			}
 		case AbilityProfile:
 			if t.Profile == nil {

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"math/big"
+	"slices"
 
 	_ "crypto/sha1" // hash functions of documents
 	_ "crypto/sha256"
@@ -37,6 +38,7 @@ type caChoice struct {
 // caWays are the ways of data group 14, the strongest first.
 func caWays(infos []lds.SecurityInfo) (best *caChoice, err error) {
 	plain, _ := lds.ProtocolByOID(append([]byte("\x04\x00\x7F\x00\x07\x02\x02\x03\x02"), byte(lds.TDES)))
+	announced := slices.ContainsFunc(infos, func(i lds.SecurityInfo) bool { return i.Protocol != nil && i.Protocol.Kind == lds.KindCA })
 	for i := range infos {
 		k := &infos[i]
 		if k.Protocol == nil || k.Protocol.Kind != lds.KindPublicKey {
@@ -63,7 +65,7 @@ func caWays(infos []lds.SecurityInfo) (best *caChoice, err error) {
 				best = &caChoice{p, k.KeyID, point.Curve(), point}
 			}
 		}
-		if !found && best == nil { // older documents: 3DES (TR-03110-3 A.1.1.2)
+		if !found && best == nil && !announced { // older documents: 3DES (TR-03110-3 A.1.1.2)
 			best = &caChoice{&plain, k.KeyID, point.Curve(), point}
 		}
 	}

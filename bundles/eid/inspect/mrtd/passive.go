@@ -151,6 +151,15 @@ func (s *inspection) cardSecurity() {
 	s.camCheck(infos, err)
 }
 
+// securityInfos are those of EF.CardSecurity.
+func securityInfos(file []byte) ([]lds.SecurityInfo, error) {
+	m, err := pki.ParseSignedData(file)
+	if err != nil {
+		return nil, err
+	}
+	return lds.ParseSecurityInfos("EF.CardSecurity", m.Content)
+}
+
 // downgrade compares EF.CardAccess, which is not signed, with data group 14: somebody
 // in between may have taken the strong protocols away (Doc 9303-11 9.2.9, 9.2.10).
 func (s *inspection) downgrade() {
