@@ -16,13 +16,13 @@ type Defect string
 
 // The defects of a document, as personas name them.
 const (
-	DefectDigest      Defect = "wrong-digest"      // the MSO has another hash value of the first element
+	DefectDigest      Defect = "wrong-digest"      // the MSO has another hash value of family_name
 	DefectAuthority   Defect = "unknown-iaca"      // another authority of the same name signed the document signer's certificate
 	DefectSignature   Defect = "wrong-signature"   // the signature of the MSO is that of other octets
 	DefectDocType     Defect = "wrong-doctype"     // the MSO is about another document type
 	DefectDeviceKey   Defect = "other-device-key"  // the device has another key than the MSO says: a copy
 	DefectDeviceAuth  Defect = "wrong-device-auth" // the MAC or signature of the device is wrong
-	DefectDigestThere Defect = "digest-missing"    // the MSO has no hash value of the first element
+	DefectDigestThere Defect = "digest-missing"    // the MSO has no hash value of family_name
 )
 
 // settings are what NVM holds beside documents.
@@ -308,7 +308,7 @@ func (i *issuer) issue(n int, d *sdk.Doc, session mdoc.Kind) (*document, mdoc.Ki
 	m.Signed = day(d, "signed", from.Format("20060102")).Format(moment)
 
 	id := 0
-	first := true
+	const broken = "family_name" // of which the hash value is wrong on purpose
 	for space_, elements := range d.Get("namespaces").Members() {
 		s := space{name: space_}
 		digests := mdoc.Digests{Name: space_}
@@ -319,10 +319,10 @@ func (i *issuer) issue(n int, d *sdk.Doc, session mdoc.Kind) (*document, mdoc.Ki
 			}
 			raw := item.Encode()
 			h := mdoc.Hash(m.Digest, mdoc.Encoded24(raw))
-			if first && wrong[DefectDigest] {
+			if name == broken && wrong[DefectDigest] {
 				h[0] ^= 1
 			}
-			if !first || !wrong[DefectDigestThere] {
+			if name != broken || !wrong[DefectDigestThere] {
 				digests.Values = append(digests.Values, mdoc.DigestValue{ID: id, Value: h})
 			}
 			if t := d.Get("tamper").Get(name); t.Exists() {
@@ -332,7 +332,6 @@ func (i *issuer) issue(n int, d *sdk.Doc, session mdoc.Kind) (*document, mdoc.Ki
 				raw = item.Encode()
 			}
 			s.items, s.raw = append(s.items, item), append(s.raw, raw)
-			first = false
 			id++
 		}
 		out.spaces = append(out.spaces, s)

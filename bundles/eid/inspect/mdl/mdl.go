@@ -95,7 +95,7 @@ func Query(docType string, names ...string) mdoc.Query {
 
 // Session is a reader's session with a document.
 type Session struct {
-	t          Transport
+	engagement mdoc.Engagement
 	session    *mdoc.Session
 	key        []byte // COSE_Key
 	begun      bool
@@ -110,6 +110,16 @@ func Open(ctx context.Context, t Transport, ephemeral []byte) (*Session, error) 
 	if err != nil {
 		return nil, err
 	}
+	s, err := Begin(device, handover, ephemeral)
+	if err != nil {
+		return nil, err
+	}
+	return s, t.Begin(ctx, s.engagement)
+}
+
+// Begin makes a session of an engagement and its handover; ephemeral is the reader's key,
+// nil for a random one.
+func Begin(device, handover, ephemeral []byte) (*Session, error) {
 	e, err := mdoc.ParseEngagement(device)
 	if err != nil {
 		return nil, fmt.Errorf("the engagement: %w", err)
@@ -117,7 +127,7 @@ func Open(ctx context.Context, t Transport, ephemeral []byte) (*Session, error) 
 	if e.Key.Curve == nil {
 		return nil, errors.New("the engagement has a key that cannot agree on a secret")
 	}
-	s := &Session{t: t, Kind: e.Key.Kind, Private: ephemeral}
+	s := &Session{engagement: e, Kind: e.Key.Kind, Private: ephemeral}
 	if s.Private == nil {
 		seed := make([]byte, e.Key.Curve.OrderSize()+8)
 		if _, err := rand.Read(seed); err != nil {
@@ -138,7 +148,7 @@ func Open(ctx context.Context, t Transport, ephemeral []byte) (*Session, error) 
 	if s.session, err = mdoc.NewSession(secret, s.Transcript, false); err != nil {
 		return nil, err
 	}
-	return s, t.Begin(ctx, e)
+	return s, nil
 }
 
 // Message is the next message of the session, with plain encrypted.
@@ -271,28 +281,40 @@ func (n *nfc) Engage(ctx context.Context) (device, handover []byte, err error) {
 		}
 		hs = append(hs, part...)
 	}
-	hs = hs[:size]
-	records, err := parseNDEF(hs)
+	device, handover, _, n.max, err = parseHandover(hs[:size])
+	return device, handover, err
+}
+
+// ParseHandover reads a Handover Select message: the DeviceEngagement, the handover of the
+// transcript, and the message without what is behind it.
+func ParseHandover(hs []byte) (device, handover, message []byte, err error) {
+	device, handover, message, _, err = parseHandover(hs)
+	return device, handover, message, err
+}
+
+func parseHandover(hs []byte) (device, handover, message []byte, limit int, err error) {
+	records, message, err := parseNDEF(hs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, 0, err
 	}
 	if len(records) == 0 || records[0].typ != "Hs" {
-		return nil, nil, errors.New("the NDEF message is no Handover Select message")
+		return nil, nil, nil, 0, errors.New("the NDEF message is no Handover Select message")
 	}
+	limit = 255
 	for _, x := range records[1:] {
 		switch x.typ {
 		case "iso.org:18013:deviceengagement":
 			device = x.payload
 		case "iso.org:18013:nfc":
 			if p := x.payload; len(p) >= 5 && p[2] == 0x01 && p[1] == 3 {
-				n.max = max(255, int(p[3])<<8|int(p[4]))
+				limit = max(255, int(p[3])<<8|int(p[4]))
 			}
 		}
 	}
 	if device == nil {
-		return nil, nil, errors.New("the Handover Select message has no DeviceEngagement")
+		return nil, nil, nil, 0, errors.New("the Handover Select message has no DeviceEngagement")
 	}
-	return device, mdoc.NFCHandover(hs, nil), nil
+	return device, mdoc.NFCHandover(message, nil), message, limit, nil
 }
 
 func (n *nfc) Begin(ctx context.Context, e mdoc.Engagement) error {
@@ -336,35 +358,40 @@ type ndef struct {
 	payload []byte
 }
 
-// parseNDEF reads an NDEF message (NFC Data Exchange Format 3.2).
-func parseNDEF(b []byte) (all []ndef, err error) {
+// parseNDEF reads an NDEF message (NFC Data Exchange Format 3.2), and gives it without
+// what is behind its last record.
+func parseNDEF(b []byte) (all []ndef, message []byte, err error) {
 	cut := errors.New("the NDEF message is cut off")
-	for len(b) > 0 && len(all) < 32 {
-		flags := b[0]
+	whole := b
+	for len(all) < 32 {
 		if len(b) < 3 {
-			return nil, cut
+			return nil, nil, cut
 		}
+		flags := b[0]
 		t, n, i := int(b[1]), int(b[2]), 0
 		rest := b[3:]
 		if flags&0x10 == 0 {
 			if len(b) < 6 {
-				return nil, cut
+				return nil, nil, cut
 			}
 			n, rest = int(b[2])<<24|int(b[3])<<16|int(b[4])<<8|int(b[5]), b[6:]
 		}
 		if flags&0x08 != 0 {
 			if len(rest) == 0 {
-				return nil, cut
+				return nil, nil, cut
 			}
 			i, rest = int(rest[0]), rest[1:]
 		}
 		if n < 0 || n > len(b) || t+i+n > len(rest) {
-			return nil, cut
+			return nil, nil, cut
 		}
 		all = append(all, ndef{string(rest[:t]), string(rest[t : t+i]), rest[t+i : t+i+n]})
 		b = rest[t+i+n:]
+		if flags&0x40 != 0 { // message end
+			return all, whole[:len(whole)-len(b)], nil
+		}
 	}
-	return all, nil
+	return nil, nil, errors.New("the NDEF message has more than 32 records")
 }
 
 // Do sends an HTTP request and gives the body of the answer; an error for a status that is
