@@ -6,9 +6,10 @@
 //	      └──> Curve ── Parse, Base, Mult, Add ──> Point
 //	                 └─ Sign, Verify               ECDSA
 //
-// One implementation serves all curves: no library for brainpool could be had that is
-// kept, and the generic one then costs the curves of NIST nothing. It is not written to
-// take the same time for every key: an emulator has no secrets to lose by that.
+// One implementation serves all curves: the modules with brainpool that can be had take
+// twenty times as long in WebAssembly (RATIONALE.md), and a generic one costs the curves
+// of NIST nothing. It is not written to take the same time for every key: an emulator has
+// no secrets to lose by that.
 //
 // Sources: SEC 1 v2 (encoding 2.3.3, ECDSA 4.1), RFC 5639 (brainpool), FIPS 186-4 D.1
 // (NIST), RFC 6979 (nonce of ECDSA), BSI TR-03110-3 table 4 (standardized domain
