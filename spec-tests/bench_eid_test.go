@@ -2,6 +2,11 @@ package spectests_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/des"
+	"crypto/rand"
+	"crypto/rsa"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +18,8 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/inspect/mrtd"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
+	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/vm"
 	spectests "github.com/sspemu/sspemu/spec-tests"
@@ -61,4 +68,61 @@ func BenchmarkMRTD(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkPIV is one signature with RSA of 2048 bits by GENERAL AUTHENTICATE, over the
+// mem: link. RSA is the platform's work, or the bundle's in WebAssembly; native is the
+// same operation by crypto/rsa.
+func BenchmarkPIV(b *testing.B) {
+	spb, err := bundles.Open("eid")
+	require.NoError(b, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(b, err)
+	ctx := context.Background()
+	for _, who := range []string{"platform", "bundle"} {
+		b.Run("RSA-2048/"+who, func(b *testing.B) {
+			engine, err := vm.New(vm.Config{CacheDir: cacheDir(b)})
+			require.NoError(b, err)
+			b.Cleanup(func() { _ = engine.Close() })
+			yaml := strings.Replace(string(pkg.DefaultPersona), "\npiv:", "\npiv:\n  cryptography: "+who, 1)
+			t, end, err := spectests.InProcess{Engine: engine, Package: spb, Persona: []byte(yaml)}.Target(ctx)
+			require.NoError(b, err)
+			b.Cleanup(func() { require.NoError(b, end()) })
+			_, err = t.Terminal.Reset(ctx, true)
+			require.NoError(b, err)
+			send := func(capdu []byte) []byte {
+				r, err := t.Terminal.Transmit(ctx, capdu, nil)
+				require.NoError(b, err)
+				data, sw, _ := apdu.Status(r)
+				require.Equal(b, apdu.OK, sw)
+				return data
+			}
+			send([]byte{0, 0xA4, 4, 0, 11, 0xA0, 0, 0, 3, 8, 0, 0, 0x10, 0, 1, 0, 0})
+			key, err := des.NewTripleDESCipher([]byte("\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08\x01\x02\x03\x04\x05\x06\x07\x08"))
+			require.NoError(b, err)
+			challenge := send([]byte{0, 0x87, 3, 0x9B, 4, 0x7C, 2, 0x81, 0, 0})[4:]
+			key.Encrypt(challenge, challenge)
+			send(append([]byte{0, 0x87, 3, 0x9B, 12, 0x7C, 10, 0x82, 8}, challenge...))
+			generate := apdu.Command{INS: 0x47, P2: 0x9E, Data: []byte{0xAC, 3, 0x80, 1, 7}, Ne: 65536, Extended: true}
+			send(generate.Append(nil))
+			body := tlv.Append([]byte{0x82, 0}, 0x81, append([]byte{0, 1}, make([]byte, 254)...)...)
+			sign := apdu.Command{INS: 0x87, P1: 7, P2: 0x9E, Data: tlv.Append(nil, 0x7C, body...), Ne: 65536, Extended: true}
+			capdu := sign.Append(nil)
+			for b.Loop() {
+				send(capdu)
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/signature")
+		})
+	}
+	b.Run("RSA-2048/native", func(b *testing.B) {
+		k, err := rsa.GenerateKey(rand.Reader, 2048)
+		require.NoError(b, err)
+		h := make([]byte, 32)
+		for b.Loop() {
+			if _, err := rsa.SignPKCS1v15(nil, k, crypto.SHA256, h); err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/signature")
+	})
 }

@@ -54,8 +54,10 @@ type Dialogue struct {
 
 	emv *emvState // of the emv_ checks
 	iot *iotState // of the iot_ checks
+	mdl *mdlState // of the mdl_ checks
 
 	mrtd *mrtdState // of the mrtd_ checks
+	piv  pivState   // of the piv_ checks
 }
 
 func (d *Dialogue) add(l Line) {

@@ -3,6 +3,7 @@ package spectests
 import (
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,8 +22,14 @@ func (t *Target) Tell(persona []byte) (err error) {
 		t.Vars, err = iotVars(persona)
 		return err
 	case "eid":
-		t.Vars = map[string]string{}
-		t.Document, err = documentOf(persona)
+		if t.Vars, err = eidVars(persona); err != nil {
+			return err
+		}
+		if t.Document, err = documentOf(persona); err != nil {
+			return err
+		}
+		more, err := pivVars(persona)
+		maps.Copy(t.Vars, more)
 		return err
 	case DefaultBundle:
 		t.Vars, err = telecomVars(persona)

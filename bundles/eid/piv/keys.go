@@ -222,7 +222,7 @@ func (k key) sign(data []byte) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		return r.Apply(sdk.ModExp, data)
+		return r.Apply(power(), data)
 	case k.alg == algP256, k.alg == algP384:
 		e, err := k.ecdsa()
 		if err != nil {
@@ -233,6 +233,14 @@ func (k key) sign(data []byte) ([]byte, error) {
 		return ed25519.Sign(ed25519.NewKeyFromSeed(k.secret), data), nil
 	}
 	return nil, errKey
+}
+
+// power is who does RSA: the platform, or the bundle itself when the persona says so.
+func power() rsakey.Power {
+	if _, ok := sdk.NVM.Size("own"); ok {
+		return rsakey.ModExp
+	}
+	return sdk.ModExp
 }
 
 // agree is ECDH with a public key of somebody else.

@@ -75,6 +75,9 @@ func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 			put(objectKey(tagPairing), append(tlv.Append(nil, 0x99, []byte(p.Text())...), 0xFE, 0))
 		}
 	}
+	if o := d.Get("cryptography"); o.Exists() && o.Text() == "bundle" {
+		put("own", []byte{1})
+	}
 	if i := d.Get("interface"); i.Exists() && i.Text() == "contactless" {
 		put("contactless", []byte{1})
 	}
