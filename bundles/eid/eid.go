@@ -108,14 +108,20 @@ func (a *App) APDU(c *sdk.Command, r *sdk.Response) sdk.SW {
 		a.mrtd.Turn()
 		return sw
 	}
+	stays := a.mrtd.Has(issue.DefectPlain)
 	if !protected(c.CLA) {
+		if stays {
+			return a.joined(c, r)
+		}
 		a.mrtd.End() // a command in plain ends the session, and is carried out (9303-11 9.8.3)
 		a.chain.open = false
 		return a.joined(c, r)
 	}
 	plain, err := s.Unwrap(c)
 	if err != nil {
-		a.mrtd.End()
+		if !stays {
+			a.mrtd.End()
+		}
 		a.chain.open = false
 		if errors.Is(err, sm.ErrMissing) {
 			return swObjectsMissing
@@ -158,8 +164,7 @@ func (a *App) protect(s *sm.Session, r *sdk.Response, sw sdk.SW) sdk.SW {
 // document, and carries out what is whole.
 func (a *App) joined(c *sdk.Command, r *sdk.Response) sdk.SW {
 	more := c.CLA&0xF0 == 0x10
-	switch {
-	case !a.chain.open && !more, c.INS == 0x86:
+	if !a.chain.open && (!more || c.INS == 0x86) {
 		return a.whole(c, r)
 	}
 	head := [4]byte{c.CLA &^ 0x10, c.INS, c.P1, c.P2}

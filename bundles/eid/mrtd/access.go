@@ -27,6 +27,7 @@ func (c *Card) basicAccess(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	kenc, kmac := sm.KDF(sm.TDES, h[:16], 1, nil), sm.KDF(sm.TDES, h[:16], 2, nil)
 	e, mac := cmd.Data[:32], cmd.Data[32:]
 	if subtle.ConstantTimeCompare(sm.MAC(sm.TDES, kmac, e), mac) != 1 {
+		c.failures++
 		return authenticationFailed
 	}
 	s, err := pace.CBC(sm.TDES, kenc, nil, e, true) // RND.IFD, RND.IC, K.IFD
@@ -74,6 +75,10 @@ type agreement struct {
 	own      ec.Point
 	terminal ec.Point
 	shared   []byte
+
+	// DH, instead of curve and points.
+	group                  *pace.Group
+	gDH, ownDH, terminalDH []byte
 }
 
 // setPACE is MSE:Set AT of PACE: protocol, password, domain parameters (Doc 9303-11
@@ -121,7 +126,14 @@ func (c *Card) setPACE(data []byte) sdk.SW {
 	case c.secret(a.ref) == nil:
 		return apdu.ReferencedDataNotFound
 	}
-	a.curve, _ = ec.ByID(a.way.Parameters)
+	if a.way.Agreement == lds.DH {
+		a.group, _ = pace.GroupByID(a.way.Parameters)
+	} else {
+		a.curve, _ = ec.ByID(a.way.Parameters)
+	}
+	if a.group == nil && a.curve == nil {
+		return apdu.ReferencedDataNotFound
+	}
 	a.alg = algs[a.way.Cipher]
 	if a.ref == refPIN {
 		switch n := c.tries(); {
@@ -207,7 +219,7 @@ func (c *Card) generalAuthenticate(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 
 // paceNonce gives the nonce, enciphered with the password.
 func (c *Card) paceNonce(a *agreement, _ []byte, r *sdk.Response) sdk.SW {
-	if a.ref == refPIN && c.tries() == 1 && !c.withCAN {
+	if a.ref == refPIN && c.tries() == 1 && c.chip.Passwords.PINTries > 1 && !c.withCAN {
 		return apdu.ConditionsNotSatisfied // suspended: the CAN comes first (TR-03110-3 B.1, recalled, unverified)
 	}
 	n := 16
@@ -229,10 +241,13 @@ func (c *Card) paceNonce(a *agreement, _ []byte, r *sdk.Response) sdk.SW {
 // paceMap maps the nonce to a generator.
 func (c *Card) paceMap(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 	var err error
+	if a.way.Mapping == lds.Integrated && len(value) != a.alg.KeySize() {
+		return apdu.WrongData
+	}
+	if a.group != nil {
+		return a.mapDH(value, r)
+	}
 	if a.way.Mapping == lds.Integrated {
-		if len(value) != a.alg.KeySize() {
-			return apdu.WrongData
-		}
 		if a.g, err = pace.Integrated(a.curve, a.alg, a.nonce, value); err != nil {
 			return apdu.WrongData
 		}
@@ -259,8 +274,71 @@ func (c *Card) paceMap(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 	return apdu.OK
 }
 
+// mapDH is paceMap with a group.
+func (a *agreement) mapDH(value []byte, r *sdk.Response) sdk.SW {
+	g := a.group
+	var err error
+	if a.way.Mapping == lds.Integrated {
+		if a.gDH, err = g.Integrated(sdk.ModExp, a.alg, a.nonce, value); err != nil {
+			return apdu.WrongData
+		}
+		r.TLV(0x82, nil)
+		return apdu.OK
+	}
+	if g.Check(sdk.ModExp, value) != nil {
+		return apdu.WrongData
+	}
+	k := g.Scalar(random(len(g.Q) + 8))
+	own, err1 := g.Power(sdk.ModExp, g.G, k)
+	h, err2 := g.Power(sdk.ModExp, value, k)
+	if err1 != nil || err2 != nil {
+		return apdu.NoPreciseDiagnosis
+	}
+	if a.gDH, err = g.Generic(sdk.ModExp, a.nonce, h); err != nil || g.Check(sdk.ModExp, a.gDH) != nil {
+		return apdu.WrongData
+	}
+	r.TLV(0x82, own)
+	return apdu.OK
+}
+
+// agreeDH is paceAgree with a group.
+func (a *agreement) agreeDH(value []byte, reflect bool, r *sdk.Response) sdk.SW {
+	g := a.group
+	if g.Check(sdk.ModExp, value) != nil {
+		return apdu.WrongData
+	}
+	k := g.Scalar(random(len(g.Q) + 8))
+	var err1, err2 error
+	a.terminalDH = append([]byte{}, value...)
+	a.ownDH, err1 = g.Power(sdk.ModExp, a.gDH, k)
+	a.shared, err2 = g.Power(sdk.ModExp, value, k)
+	if err1 != nil || err2 != nil {
+		return apdu.NoPreciseDiagnosis
+	}
+	if reflect {
+		a.ownDH = a.terminalDH
+	} else if string(a.ownDH) == string(value) {
+		return apdu.WrongData
+	}
+	r.TLV(0x84, a.ownDH)
+	return apdu.OK
+}
+
+// tokens are the authentication tokens that the terminal shows and the chip answers, and
+// the compressed key of the chip (Doc 9303-11 4.4.3.4; TR-03110-3 A.2.2.3).
+func (a *agreement) tokens(kmac []byte) (terminal, chip, id []byte) {
+	if a.group != nil {
+		h := sha1.Sum(a.ownDH) //nolint:gosec // the standard's
+		return pace.TokenDH(a.alg, kmac, a.way.OID, a.ownDH), pace.TokenDH(a.alg, kmac, a.way.OID, a.terminalDH), h[:]
+	}
+	return pace.Token(a.alg, kmac, a.way.OID, a.own), pace.Token(a.alg, kmac, a.way.OID, a.terminal), a.own.X()
+}
+
 // paceAgree is the key agreement with the generator of the nonce.
 func (c *Card) paceAgree(a *agreement, value []byte, r *sdk.Response) sdk.SW {
+	if a.group != nil {
+		return a.agreeDH(value, c.has(issue.DefectReflect), r)
+	}
 	var err error
 	if a.terminal, err = a.curve.Parse(value); err != nil {
 		return apdu.WrongData
@@ -289,7 +367,9 @@ func (c *Card) paceToken(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 			return apdu.MemoryProblem
 		}
 	}
-	if subtle.ConstantTimeCompare(pace.Token(a.alg, kmac, a.way.OID, a.own), value) != 1 {
+	want, token, id := a.tokens(kmac)
+	if subtle.ConstantTimeCompare(want, value) != 1 {
+		c.failures++
 		if a.ref == refPIN {
 			return apdu.Counter | apdu.SW(c.tries())
 		}
@@ -298,7 +378,6 @@ func (c *Card) paceToken(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 	if a.ref == refPIN && sdk.NVM.Put("m/tries", []byte{c.chip.Passwords.PINTries}) != nil {
 		return apdu.MemoryProblem
 	}
-	token := pace.Token(a.alg, kmac, a.way.OID, a.terminal)
 	if c.has(issue.DefectToken) {
 		token[0] ^= 1
 	}
@@ -313,7 +392,7 @@ func (c *Card) paceToken(a *agreement, value []byte, r *sdk.Response) sdk.SW {
 		}
 		r.TLV(0x8A, data)
 	}
-	c.grant(sm.New(a.alg, kenc, kmac, nil), true, a.own.X())
+	c.grant(sm.New(a.alg, kenc, kmac, nil), true, id)
 	c.withCAN = a.ref == refCAN
 	return apdu.OK
 }

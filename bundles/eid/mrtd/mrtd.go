@@ -27,6 +27,8 @@ var AID = lds.AID
 type Card struct {
 	chip *issue.Chip // without the contents of files
 	size []int       // of the files
+
+	failures int64 // wrong passwords since the card has power
 	status
 }
 
@@ -186,8 +188,26 @@ func (c *Card) Describe(d *face.Description) {
 		return
 	}
 	d.Applications = append(d.Applications, face.Application{AID: AID, Label: "eMRTD"})
-	d.Counters = append(d.Counters, face.Counter{Name: "files", Value: int64(len(c.chip.Files))})
+	d.Persona = append(d.Persona, face.Field{Name: "access to the travel document", Value: c.ways()})
+	d.Counters = append(d.Counters,
+		face.Counter{Name: "files of the travel document", Value: int64(len(c.chip.Files))},
+		face.Counter{Name: "wrong passwords of the travel document", Value: c.failures})
 	if c.chip.Passwords.PIN != "" {
 		d.PINs = append(d.PINs, face.PIN{Name: "eMRTD PIN", Enabled: true, Left: int(c.tries()), Most: int(c.chip.Passwords.PINTries)})
 	}
+}
+
+// ways are the protocols by which one gets at the document, by name.
+func (c *Card) ways() string {
+	s := ""
+	if c.chip.BAC {
+		s = ", BAC"
+	}
+	for i := range c.chip.PACE {
+		s += ", " + c.chip.PACE[i].Name
+	}
+	if s == "" {
+		return "none needed"
+	}
+	return s[2:]
 }
