@@ -247,7 +247,7 @@ func (s *SignedData) verify(i *SignerInfo, checks *Checks, others []*Certificate
 		return nil
 	}
 	err := c.KeyErr
-	if err == nil && i.Algorithm.Hash != i.Digest {
+	if err == nil && i.attributes == nil && i.Algorithm.Hash != i.Digest { // with attributes, documents are that have two
 		err = errors.New("pki: the signature is made with " + i.Algorithm.Hash.String() + " and the digest with " + i.Digest.String())
 	}
 	if err == nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/internal/rsakey"
 )
@@ -83,5 +84,22 @@ func FuzzCVC(f *testing.F) {
 		for _, above := range c.cvcs {
 			_ = x.Follows(above, above.Key.With(c.cvcs[0].Key), cvDate("260101"), rsakey.ModExp)
 		}
+	})
+}
+
+func FuzzPublicKey(f *testing.F) {
+	k, err := maker.EC("fuzz", ec.BrainpoolP256r1)
+	require.NoError(f, err)
+	for _, form := range []pki.Form{pki.Named, pki.Explicit, pki.Standardized} {
+		f.Add(k.Info(form))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		p, err := pki.ParsePublicKey(b)
+		if err != nil {
+			return
+		}
+		again, err := pki.ParsePublicKey(p.Info(p.Form))
+		require.NoError(t, err)
+		require.True(t, again.Equal(p))
 	})
 }
