@@ -301,13 +301,13 @@ func parseCVKey(r *reader) (k CVKey) {
 var (
 	ErrCVAuthority = errors.New("pki: the certificate is not of the authority above")
 	ErrCVLevel     = errors.New("pki: the authority above may not sign a certificate of this level or role")
-	ErrCVExpired   = errors.New("pki: the certificate is expired")
+	ErrCVExpired   = errors.New("pki: the certificate, or the CVCA above it, is expired")
 )
 
 // Follows verifies that a certificate follows from another, as a chip does (TR-03110-3
-// 2.5, C.3): reference, role and level, signature, and date of expiry with the current
-// date of the chip. key is that of the one above, with domain parameters. A link
-// certificate of a CVCA does not expire for the chip.
+// 2.5): reference, role and level, signature, and date of expiry with the current date
+// of the chip. key is that of the one above, with domain parameters. A link certificate
+// of a CVCA does not expire for the chip; an expired CVCA has nothing below it but links.
 func (c *CVC) Follows(above *CVC, key CVKey, today CVDate, power rsakey.Power) error {
 	switch {
 	case c.Authority != above.Holder:
@@ -322,10 +322,17 @@ func (c *CVC) Follows(above *CVC, key CVKey, today CVDate, power rsakey.Power) e
 	if err := p.VerifyWith(power, key.Algorithm, c.Body, c.Signature); err != nil {
 		return err
 	}
-	if today.After(c.To) && c.Level() != CVCA {
+	if c.Level() != CVCA && (today.After(c.To) || above.Level() == CVCA && today.After(above.To)) {
 		return ErrCVExpired
 	}
 	return nil
+}
+
+// Dates tells whether the chip learns the date from the effective date of a certificate:
+// from links and those of DVs, the foreign ones too, since the CVCA made them, and from
+// terminals of a domestic DV (TR-03110-3 2.5, 2.7.2).
+func (c *CVC) Dates(above *CVC) bool {
+	return c.Level() != Terminal || above.Level() == DVDomestic
 }
 
 func mayFollow(above, below Level) bool {

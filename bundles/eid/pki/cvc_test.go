@@ -151,11 +151,15 @@ func TestCVChain(t *testing.T) {
 	require.ErrorIs(t, follows(is, dv, "260202"), pki.ErrCVExpired)
 	require.NoError(t, follows(is, dv, "260201"), "the last day belongs to it")
 	require.ErrorIs(t, follows(dv, root, "260101"), pki.ErrCVAuthority)
+	require.True(t, link.Dates(root) && dv.Dates(link) && is.Dates(dv))
 	require.ErrorIs(t, follows(is, link, "260101"), pki.ErrCVAuthority)
 
 	sign := func(by int, r pki.CVRequest) *pki.CVC {
 		i := pki.CVIssuer{Key: c.keys[by], Algorithm: k.alg, Reference: c.cvcs[by].Holder}
-		r.Key, r.Algorithm, r.From, r.To = c.keys[3].PublicKey, k.alg, cvDate("260101"), cvDate("270101")
+		r.Key, r.Algorithm, r.From = c.keys[3].PublicKey, k.alg, cvDate("260101")
+		if r.To == (pki.CVDate{}) {
+			r.To = cvDate("270101")
+		}
 		x, err := i.Issue(r)
 		require.NoError(t, err)
 		return x
@@ -172,6 +176,12 @@ func TestCVChain(t *testing.T) {
 	} {
 		require.ErrorIs(t, x.cvc.Follows(x.above, x.above.Key.With(root.Key), today, rsakey.ModExp), pki.ErrCVLevel, name)
 	}
+	foreign := sign(0, pki.CVRequest{Holder: "XODV00001", Role: pki.RoleIS, Rights: []byte{0x43}, To: cvDate("350101")})
+	require.NoError(t, follows(foreign, root, "281231"))
+	require.ErrorIs(t, follows(foreign, root, "290101"), pki.ErrCVExpired, "the CVCA is expired")
+	require.True(t, foreign.Dates(root), "the CVCA says when")
+	require.False(t, is.Dates(foreign), "a foreign DV does not")
+
 	forged := sign(2, pki.CVRequest{Holder: "UTIS00005", Role: pki.RoleIS, Rights: []byte{0x03}})
 	forged.Body[len(forged.Body)-1] ^= 1
 	require.ErrorIs(t, forged.Follows(dv, dv.Key.With(root.Key), today, rsakey.ModExp), pki.ErrSignature)
