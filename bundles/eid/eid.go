@@ -210,7 +210,7 @@ func (a *App) Gates() sdk.Gates {
 }
 
 func (a *App) describe() face.Description {
-	d := face.Description{Name: "eid", Title: "Travel document, PIV card and mobile driving licence", Standards: []string{"ICAO Doc 9303", "NIST SP 800-73-4"}}
+	d := face.Description{Name: "eid", Title: "Travel document, PIV card, driving licence", Standards: []string{"ICAO Doc 9303", "BSI TR-03110", "NIST SP 800-73-4", "ISO/IEC 18013-5"}}
 	a.mrtd.Describe(&d)
 	a.piv.Describe(&d)
 	a.mdl.Describe(&d)
