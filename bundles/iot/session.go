@@ -23,8 +23,8 @@ const (
 //	                                       └── an error ─────────┘
 //
 // unverified: the numbers are shared by the three operations; a session that is done
-// still counts until it is closed, and may be opened anew, as clients that never close
-// one do.
+// still counts until it is closed, and may be opened anew for any operation, as clients
+// that never close one do.
 type session struct {
 	open    bool
 	done    bool // nothing more can be updated
@@ -65,7 +65,7 @@ func (c *Card) initSession(ch int, cmd *sdk.Command, op operation) (*session, sd
 		*s = session{}
 		return nil, sdk.OK
 	case iotsafe.SessionOpen:
-		if s != nil && (!s.done || s.op != op) {
+		if s != nil && !s.done {
 			return nil, sdk.ConditionsNotSatisfied
 		}
 		if s != nil {
