@@ -79,10 +79,9 @@ func documentOf(persona []byte) (*Document, error) {
 
 // mrtdState is the conversation with a travel document.
 type mrtdState struct {
-	steps    *mrtd.Steps
-	last     []byte // the last protected command
-	was      *sm.Session
-	finished bool
+	steps *mrtd.Steps
+	last  []byte // the last protected command
+	was   *sm.Session
 }
 
 func (d *Dialogue) mrtdConfig() mrtd.Config {

@@ -256,6 +256,17 @@ func TestNothingOfTheHolder(t *testing.T) {
 	for _, l := range c.Logs {
 		clean([]byte(l))
 	}
+	for _, accept := range []string{"text/html", "application/json"} {
+		p, err := c.Open(sdk.GateTCP, 1, 1<<16)
+		require.NoError(t, err)
+		p.Send([]byte("GET / HTTP/1.1\r\nHost: card\r\nAccept: " + accept + "\r\nConnection: close\r\n\r\n"))
+		page := string(p.Bytes())
+		require.Contains(t, page, "id-PACE-ECDH-GM-AES-CBC-CMAC-128")
+		for _, s := range append(secrets, "123456", "L898902C3", "ERIKSSON", "Eriksson", "740812", "Zenith") {
+			require.NotContains(t, page, s)
+		}
+		_ = p.Close(0)
+	}
 }
 
 // FuzzSession: whatever comes inside a session, the chip answers in it.

@@ -63,6 +63,10 @@ func TestTravelDocument(t *testing.T) {
 					require.Regexp(t, `genuine as far as it could be checked: \d+ passed\n`, out)
 				}
 			})
+			t.Run("conform", func(t *testing.T) {
+				out := e.run(t, e.binary, "conform", "--link", "pcsc:"+pcscdtest.Reader+" 00 00", "--bundle", "eid", "--suite", "doc_9303")
+				require.Regexp(t, `1\d\d pass, 0 fail`, out)
+			})
 		})
 	}
 }

@@ -99,16 +99,13 @@ func (c *Card) verifyCertificate(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 		*t = terminal{}
 		return authenticationFailed
 	}
-	level := cert.Level()
-	if level == pki.CVCA {
-		newest, _ := sdk.NVM.Get(trustKey(0))
+	newest, _ := sdk.NVM.Get(trustKey(0))
+	if cert.Level() == pki.CVCA && string(newest) != string(cert.Raw) {
 		if sdk.NVM.Put(trustKey(1), newest) != nil || sdk.NVM.Put(trustKey(0), cert.Raw) != nil {
 			return apdu.NotEnoughMemory
 		}
 	}
-	// What is issued for later shows that it is later (TR-03110-3 2.2.4); not so the
-	// certificates of foreign states.
-	if level != pki.DVForeign && t.above.Level() != pki.DVForeign && cert.From.After(c.today()) {
+	if cert.Dates(t.above) && cert.From.After(c.today()) {
 		if sdk.NVM.Put("m/date", cert.From[:]) != nil {
 			return apdu.NotEnoughMemory
 		}

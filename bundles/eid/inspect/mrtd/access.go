@@ -39,9 +39,9 @@ func (s *inspection) bac(ctx context.Context) error {
 		return fmt.Errorf("GET CHALLENGE gives %d octets, eight are the challenge", len(ic))
 	}
 	if constant(before, ic) {
-		s.r.Fail("BAC: challenge", "Doc 9303-11 4.3.1", "the chip gives the same challenge twice, so that a recorded session can be played again")
+		s.r.Fail(nameBACChallenge, "Doc 9303-11 4.3.1", "the chip gives the same challenge twice, so that a recorded session can be played again")
 	} else {
-		s.r.Pass("BAC: challenge", "Doc 9303-11 4.3.1", "two challenges of the chip differ")
+		s.r.Pass(nameBACChallenge, "Doc 9303-11 4.3.1", "two challenges of the chip differ")
 	}
 	own := make([]byte, 8+16)
 	if _, err := io.ReadFull(s.Random, own); err != nil {
@@ -89,6 +89,12 @@ func idIC(mrz string) string {
 	}
 	return mrz[:len(mrz)-14]
 }
+
+// Checks of what has to be fresh.
+const (
+	namePACENonce    = "PACE: nonce"
+	nameBACChallenge = "BAC: challenge"
+)
 
 var errPassword = errors.New("wrong password")
 
@@ -292,9 +298,9 @@ func (s *inspection) pace(ctx context.Context, info *lds.SecurityInfo, several b
 		return errors.New("PACE: the authentication token of the chip is wrong: it does not know the password")
 	}
 	if weak {
-		s.r.Fail("PACE: nonce", "Doc 9303-11 4.4.4", "the nonce is zero: it is not chosen at random, so that the password protects nothing")
+		s.r.Fail(namePACENonce, "Doc 9303-11 4.4.4", "the nonce is zero: it is not chosen at random, so that the password protects nothing")
 	} else {
-		s.r.Pass("PACE: nonce", "Doc 9303-11 4.4.4", "it is not zero")
+		s.r.Pass(namePACENonce, "Doc 9303-11 4.4.4", "it is not zero")
 	}
 	if p.Mapping == lds.ChipAuthentication {
 		if c, err := object(v, 0x8A, "PACE-CAM"); err != nil {

@@ -212,10 +212,15 @@ func (s *inspection) signature(file, who string, m *pki.SignedData) {
 	default:
 		s.r.Pass(who+": revocation", "Doc 9303-12 8", "it is not in the CRL of its issuer")
 	}
+	odd := false
 	for _, c := range signer.Profile(pki.DocSigner) {
 		if c.Err != nil {
+			odd = true
 			s.r.Warn(who+": profile", "Doc 9303-12 7.1", "%s: %s", c.Name, why(c.Err))
 		}
+	}
+	if !odd {
+		s.r.Pass(who+": profile", "Doc 9303-12 7.1", "the certificate has the fields that the profile of document signers demands")
 	}
 	s.country(who, signer)
 }
@@ -264,7 +269,8 @@ func privateKey(der []byte) (*pki.Key, error) {
 		return nil, bad
 	}
 	r := tlv.Read(algorithm)
-	if !r.Next() || !r.Next() || r.Tag != 0x06 {
+	r.Next() // id-ecPublicKey
+	if !r.Next() || r.Tag != 0x06 {
 		return nil, bad
 	}
 	c, ok := ec.ByOID(r.Value)

@@ -1,0 +1,103 @@
+package spectests_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/bundles/eid/issue"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/internal/trace"
+	"github.com/sspemu/sspemu/primary/loader"
+	"github.com/sspemu/sspemu/primary/vm"
+	spectests "github.com/sspemu/sspemu/spec-tests"
+)
+
+// listener keeps the octets of every event of a trace, from the link down to the calls
+// that a bundle makes.
+type listener struct {
+	mu  sync.Mutex
+	all bytes.Buffer
+}
+
+func (l *listener) Emit(e *trace.Event) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.all.Write(e.Data)
+	l.all.WriteString(e.Note)
+	l.all.WriteByte('\n')
+}
+
+func (l *listener) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.all.Write(p)
+}
+
+// TestKeysStay: while every suite about the identity card is played, no private key of
+// the persona is in anything that crosses a link, the SCL or the ABI, or in the log. What
+// is written to NVM is personalisation, which is before the trace.
+func TestKeysStay(t *testing.T) {
+	spb, err := bundles.Open("eid")
+	require.NoError(t, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(t, err)
+	doc, err := issue.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+	require.NoError(t, err)
+	chip, err := issue.New(doc)
+	require.NoError(t, err)
+	secrets := map[string][]byte{"active authentication": chip.AA.Private}
+	for _, k := range chip.CA {
+		secrets["chip authentication"] = k.Private
+	}
+	for _, w := range chip.PACE {
+		if w.Static != nil {
+			secrets["chip authentication mapping"] = w.Static
+		}
+	}
+	piv := pki.Maker{Seed: []byte("piv " + doc.Get("seed").Text())}
+	for _, name := range []string{"f9", "sm/cs2", "sm/cs7"} {
+		secrets[name] = piv.Secret(name, 40)
+	}
+	for name, k := range secrets {
+		require.GreaterOrEqual(t, len(k), 28, name)
+	}
+
+	ctx := context.Background()
+	engine, err := vm.New(vm.Config{CacheDir: cacheDir(t)})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = engine.Close() })
+	heard, tracer := &listener{}, trace.New(nil)
+	target, end, err := spectests.InProcess{Engine: engine, Package: spb, Tracer: tracer, Log: slog.New(slog.NewTextHandler(heard, nil))}.Target(ctx)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, end()) })
+	tracer.Add(heard)
+	all, err := spectests.Suites()
+	require.NoError(t, err)
+	var about []*spectests.Suite
+	for _, s := range all {
+		if s.Bundle == "eid" {
+			about = append(about, s)
+		}
+	}
+	require.NotEmpty(t, about)
+	_, err = spectests.Run(ctx, target, about, nil)
+	require.NoError(t, err)
+	heard.mu.Lock()
+	defer heard.mu.Unlock()
+	require.Greater(t, heard.all.Len(), 100_000)
+	text := heard.all.String()
+	for name, k := range secrets {
+		part := k[len(k)-16:]
+		for _, form := range []string{string(part), hex.EncodeToString(part), strings.ToUpper(hex.EncodeToString(part))} {
+			require.NotContains(t, text, form, name)
+		}
+	}
+}
