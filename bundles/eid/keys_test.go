@@ -7,10 +7,10 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
 	"github.com/sspemu/sspemu/bundles/eid/mdl"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // TestNamesOfKeys: everybody in a persona has a key of their own, also where all are on

@@ -11,12 +11,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sspemu/sspemu/bundles"
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/mdl"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/primary/loader"
 )
 

@@ -34,10 +34,9 @@ import (
 func TestMobileDocuments(t *testing.T) {
 	dir := os.Getenv("SSPEMU_MDL")
 	if dir == "" {
-		if os.Getenv("CI") != "" {
-			t.Fatal("SSPEMU_MDL is not set: .ci/run sets it after npm install @auth0/mdl")
-		}
-		t.Skip("SSPEMU_MDL is not set (npm install @auth0/mdl)")
+		require.Empty(t, os.Getenv("CI"), "SSPEMU_MDL is not set: .ci/run sets it after npm install @auth0/mdl")
+		t.Log("not run: SSPEMU_MDL is not set (npm install @auth0/mdl)")
+		return
 	}
 	node := tool(t, "nodejs", "node")
 	if node == "" {

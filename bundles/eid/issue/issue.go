@@ -1,10 +1,10 @@
 package issue
 
 import (
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // unicodeVersion is what EF.COM and EF.SOD tell; that of Doc 9303-10's examples.

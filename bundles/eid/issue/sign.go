@@ -4,8 +4,8 @@ import (
 	"crypto"
 	"time"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // signers are those who sign for the issuing state.

@@ -6,12 +6,12 @@ import (
 	"crypto/sha512"
 	"math/big"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )

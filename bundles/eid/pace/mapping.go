@@ -12,8 +12,8 @@ import (
 	"errors"
 	"math/big"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 

@@ -9,10 +9,10 @@ import (
 	"crypto/subtle"
 	"encoding/binary"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 

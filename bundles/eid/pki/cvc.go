@@ -5,7 +5,7 @@ import (
 	"crypto"
 	"errors"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )

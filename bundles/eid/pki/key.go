@@ -9,7 +9,7 @@ import (
 	_ "crypto/sha512" // SHA-384, SHA-512
 	"errors"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/rsakey"
 )
 

@@ -8,7 +8,7 @@
 // Session encryption is shared with the card (bundles/eid/mdl/mdoc), whose known answers
 // are the standard's. What verifies is not: CBOR by fxamacker/cbor, COSE_Sign1 by
 // veraison/go-cose, certificates by crypto/x509. Keys on brainpool curves, which those do
-// not know, are verified by bundles/eid/ec.
+// not know, are verified by internal/ec.
 //
 // Sources: ISO/IEC 18013-5:2021 9.3.1 (inspection), 9.1.2 to 9.1.4, annex B, as far as
 // public sources tell; clause numbers unverified where annex D does not show them.

@@ -11,10 +11,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/pace"
 	"github.com/sspemu/sspemu/bundles/eid/sm"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 

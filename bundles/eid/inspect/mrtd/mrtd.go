@@ -28,9 +28,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/inspect"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // Config is what the inspection system knows and wants.

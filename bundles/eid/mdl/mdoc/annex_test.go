@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/mdl/mdoc"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // annexD are the examples of the standard.

@@ -7,7 +7,7 @@ import (
 	"crypto/sha512"
 	"errors"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // Header labels of RFC 9052 3.1 and RFC 9360 2.

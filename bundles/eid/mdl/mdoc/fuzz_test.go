@@ -6,8 +6,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
 	"github.com/sspemu/sspemu/bundles/eid/mdl/mdoc"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // FuzzDecode: CBOR of anybody is read or refused, and what was read is in the message.

@@ -4,7 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 // Status codes of a DeviceResponse (ISO/IEC 18013-5 8.3.2.1.2.3, table 8).

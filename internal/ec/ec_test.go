@@ -17,7 +17,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sspemu/sspemu/bundles/eid/ec"
+	"github.com/sspemu/sspemu/internal/ec"
 )
 
 func unhex(t testing.TB, s string) []byte {
