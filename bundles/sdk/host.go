@@ -103,6 +103,32 @@ func GenerateRSA(seed []byte, bits int, e uint32) (p, q []byte, err error) {
 	return b[:n:n], b[n:], nil
 }
 
+// Keys of elliptic curves, computed by the platform. Curves have the numbers of
+// standardized domain parameters (BSI TR-03110-3 table 4): 12 P-256, 13 brainpoolP256r1,
+// 15 P-384, 16 brainpoolP384r1, 17 brainpoolP512r1, 18 P-521; also 10, 11 and 14. Points
+// are 04 || X || Y. ErrIllegalParameter: an unknown curve, a key or a point that is none,
+// or dst of another length than the result.
+
+// ECPublic sets dst to the public key of a private one.
+func ECPublic(curve int, dst, key []byte) error { return check(hostECPublic(curve, key, dst)) }
+
+// ECDH sets dst to the x coordinate of key times point.
+func ECDH(curve int, dst, key, point []byte) error {
+	return check(hostECDH(curve, key, point, dst))
+}
+
+// ECSign sets dst to r || s of ECDSA with the nonce of RFC 6979; a digest has 20, 28, 32,
+// 48 or 64 bytes.
+func ECSign(curve int, dst, key, digest []byte) error {
+	return check(hostECSign(curve, key, digest, dst))
+}
+
+// ECVerify tells whether sig is r || s by the private key of point.
+func ECVerify(curve int, point, digest, sig []byte) (bool, error) {
+	n := hostECVerify(curve, point, digest, sig)
+	return n == 1, check(n)
+}
+
 // Level of a log line.
 type Level int32
 

@@ -23,6 +23,10 @@ type Host interface {
 	Random(p []byte)
 	ModExp(dst, base, exp, m []byte) int32
 	GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 // dst: p, then q
+	ECPublic(curve int, key, dst []byte) int32
+	ECDH(curve int, key, point, dst []byte) int32
+	ECSign(curve int, key, digest, dst []byte) int32
+	ECVerify(curve int, point, digest, sig []byte) int32 // 1: right
 	Log(level int32, msg string)
 	Event(name string, data []byte)
 	Send(gate, pipe uint32, instruction byte, data []byte) int32
@@ -50,6 +54,14 @@ func hostRandom(p []byte)                             { host.Random(p) }
 func hostModExp(dst, base, exp, m []byte) int32       { return host.ModExp(dst, base, exp, m) }
 func hostRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
 	return host.GenerateRSA(seed, bits, e, dst)
+}
+func hostECPublic(curve int, key, dst []byte) int32    { return host.ECPublic(curve, key, dst) }
+func hostECDH(curve int, key, point, dst []byte) int32 { return host.ECDH(curve, key, point, dst) }
+func hostECSign(curve int, key, digest, dst []byte) int32 {
+	return host.ECSign(curve, key, digest, dst)
+}
+func hostECVerify(curve int, point, digest, sig []byte) int32 {
+	return host.ECVerify(curve, point, digest, sig)
 }
 func hostLog(level int32, msg string)    { host.Log(level, msg) }
 func hostEvent(name string, data []byte) { host.Event(name, data) }

@@ -50,6 +50,22 @@ func vreModExp(dst, base unsafe.Pointer, blen int32, exp unsafe.Pointer, elen in
 //go:noescape
 func vreRSAGenerate(seed unsafe.Pointer, slen, bits, e int32, dst unsafe.Pointer, dlen int32) int32
 
+//go:wasmimport vpp vre_ec_public
+//go:noescape
+func vreECPublic(curve int32, key unsafe.Pointer, klen int32, dst unsafe.Pointer, dlen int32) int32
+
+//go:wasmimport vpp vre_ec_dh
+//go:noescape
+func vreECDH(curve int32, key unsafe.Pointer, klen int32, point unsafe.Pointer, plen int32, dst unsafe.Pointer, dlen int32) int32
+
+//go:wasmimport vpp vre_ec_sign
+//go:noescape
+func vreECSign(curve int32, key unsafe.Pointer, klen int32, digest unsafe.Pointer, hlen int32, dst unsafe.Pointer, dlen int32) int32
+
+//go:wasmimport vpp vre_ec_verify
+//go:noescape
+func vreECVerify(curve int32, point unsafe.Pointer, plen int32, digest unsafe.Pointer, hlen int32, sig unsafe.Pointer, slen int32) int32
+
 //go:wasmimport vpp log
 //go:noescape
 func vppLog(level int32, p unsafe.Pointer, n int32) int32
@@ -80,6 +96,22 @@ func hostModExp(dst, base, exp, m []byte) int32 {
 
 func hostRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
 	return vreRSAGenerate(ptr(seed), int32(len(seed)), int32(bits), int32(e), ptr(dst), int32(len(dst)))
+}
+
+func hostECPublic(curve int, key, dst []byte) int32 {
+	return vreECPublic(int32(curve), ptr(key), int32(len(key)), ptr(dst), int32(len(dst)))
+}
+
+func hostECDH(curve int, key, point, dst []byte) int32 {
+	return vreECDH(int32(curve), ptr(key), int32(len(key)), ptr(point), int32(len(point)), ptr(dst), int32(len(dst)))
+}
+
+func hostECSign(curve int, key, digest, dst []byte) int32 {
+	return vreECSign(int32(curve), ptr(key), int32(len(key)), ptr(digest), int32(len(digest)), ptr(dst), int32(len(dst)))
+}
+
+func hostECVerify(curve int, point, digest, sig []byte) int32 {
+	return vreECVerify(int32(curve), ptr(point), int32(len(point)), ptr(digest), int32(len(digest)), ptr(sig), int32(len(sig)))
 }
 
 func hostGet(key string, off int, buf []byte) int32 {

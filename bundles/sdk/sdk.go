@@ -29,7 +29,7 @@ import "github.com/sspemu/sspemu/internal/vpp"
 
 // ABI is the version of the bundle ABI that this package speaks: major in the
 // high byte, minor in the low one.
-const ABI = 0x0102
+const ABI = 0x0103
 
 // App is a bundle as its author sees it.
 type App interface {

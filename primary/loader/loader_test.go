@@ -111,7 +111,7 @@ func TestParseRefuses(t *testing.T) {
 		"two manifests":    {with(sectionManifest, "{}"), ErrTruncated, "bundle: truncated or damaged WebAssembly: section ssp.manifest is there twice"},
 		"broken manifest":  {appendCustom(bundle(), sectionManifest, []byte("{")), ErrManifest, "bundle: manifest: the JSON ends too early"},
 		"lacks exports": {appendCustom(bundle("on_signal", "memory"), sectionManifest, []byte(manifest)), ErrMissing,
-			"bundle: lacks the export memory, on_signal of bundle ABI 1.2 (docs/abi.md)"},
+			"bundle: lacks the export memory, on_signal of bundle ABI 1.3 (docs/abi.md)"},
 		"other ABI": {appendCustom(bundle(), sectionManifest, []byte(`{"abi":"2.0","new":1}`)), ErrManifest, `bundle: manifest: "new" is not a field of a manifest`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +131,7 @@ func TestPackRefuses(t *testing.T) {
 	require.NoError(t, err)
 	for want, pack := range map[string]func() ([]byte, error){
 		"bundle x: not WebAssembly (a bundle begins with 00 61 73 6D 01 00 00 00)": func() ([]byte, error) { return Pack(nil, m, nil, nil) },
-		"bundle x: lacks the export on_init of bundle ABI 1.2 (docs/abi.md)":       func() ([]byte, error) { return Pack(bundle("on_init"), m, nil, nil) },
+		"bundle x: lacks the export on_init of bundle ABI 1.3 (docs/abi.md)":       func() ([]byte, error) { return Pack(bundle("on_init"), m, nil, nil) },
 		"persona.yaml:1: lacks b":                     func() ([]byte, error) { return Pack(bundle(), m, []byte("a: 1"), []byte(`{"required":["b"]}`)) },
 		"persona.schema.json: schema: unexpected EOF": func() ([]byte, error) { return Pack(bundle(), m, nil, []byte(`{`)) },
 	} {
@@ -151,7 +151,7 @@ func TestManifest(t *testing.T) {
 		"other case":      {set(`"abi"`, `"ABI"`), `"ABI" is not a field of a manifest`},
 		"twice":           {set(`"abi"`, `"type":"APP","abi"`), "type is there twice"},
 		"no abi":          {set(`"abi":"1.0",`, ``), "lacks abi"},
-		"other ABI":       {`{"abi":"2.0"}`, `abi: the bundle is for ABI "2.0", this platform speaks 1.2`},
+		"other ABI":       {`{"abi":"2.0"}`, `abi: the bundle is for ABI "2.0", this platform speaks 1.3`},
 		"abi not text":    {`{"abi":1}`, `abi: a number is not allowed here`},
 		"no family":       {`{"abi":"1.0","name":"x","id":"6f0d7a52-4c1e-4b2a-9a37-5d1c8e3f2b10"}`, "lacks family"},
 		"name":            {set(`"x"`, `"Two Words"`), `name: "Two Words": a lower-case letter, then letters, digits and -, up to 32 in all`},

@@ -17,10 +17,10 @@ import (
 
 // ABI is the version of the bundle ABI that this loader speaks. A package may ask
 // for an older minor version.
-const ABI = "1.2"
+const ABI = "1.3"
 
 // speaks tells whether a bundle for that version of the ABI can run.
-func speaks(abi string) bool { return abi == "1.0" || abi == "1.1" || abi == ABI }
+func speaks(abi string) bool { return abi == "1.0" || abi == "1.1" || abi == "1.2" || abi == ABI }
 
 // TypeApp is the only firmware type (VPP table 7-6) that can be a bundle.
 const TypeApp = "APP"
@@ -37,7 +37,7 @@ const (
 // and what a card shows of itself; in JSON they are written with their lower-case
 // names and nothing else is allowed.
 type Manifest struct {
-	ABI       string   `json:"abi"`                 // "1.0" to "1.2"
+	ABI       string   `json:"abi"`                 // "1.0" to "1.3"
 	Name      string   `json:"name"`                // short name: a-z, 0-9 and -, up to 32
 	Title     string   `json:"title,omitempty"`     // for people
 	ID        UUID     `json:"id"`                  // firmware identifier, UUID version 4

@@ -228,7 +228,7 @@ func (m *Module) Close() error {
 }
 
 // ErrInterface: the module is WebAssembly, but not a bundle of this ABI.
-var ErrInterface = errors.New("not a bundle of ABI 1.2")
+var ErrInterface = errors.New("not a bundle of ABI 1.3")
 
 // Exports of the ABI (docs/abi.md).
 const (

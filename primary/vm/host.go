@@ -11,6 +11,7 @@ import (
 	"github.com/tetratelabs/wazero"
 	"github.com/tetratelabs/wazero/api"
 
+	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/trace"
 	"github.com/sspemu/sspemu/internal/vpp"
@@ -100,6 +101,10 @@ var hostFunctions = map[string]*hostFunction{
 	"vre_random":       fn(random, i32, i32, i32),
 	"vre_mod_exp":      fn(modExp, i32, i32, i32, i32, i32, i32, i32, i32),
 	"vre_rsa_generate": fn(rsaGenerate, i32, i32, i32, i32, i32, i32, i32),
+	"vre_ec_public":    fn(ecPublic, i32, i32, i32, i32, i32, i32),
+	"vre_ec_dh":        fn(ecDH, i32, i32, i32, i32, i32, i32, i32, i32),
+	"vre_ec_sign":      fn(ecSign, i32, i32, i32, i32, i32, i32, i32, i32),
+	"vre_ec_verify":    fn(ecVerify, i32, i32, i32, i32, i32, i32, i32, i32),
 	"log":              fn(logLine, i32, i32, i32, i32),
 	"event":            fn(event, i32, i32, i32, i32, i32),
 	"ssp_class":        fn(sspClass, i32),
@@ -336,6 +341,60 @@ func rsaGenerate(i *Instance, stack []uint64) {
 		return
 	}
 	copy(dst[copy(dst, p):], q)
+	i.result(stack, name, 0, nil)
+}
+
+// ecPublic is the public key of a private one.
+func ecPublic(i *Instance, stack []uint64) {
+	const name = "vre_ec_public"
+	key, dst := i.bytes(name, stack[1], stack[2]), i.bytes(name, stack[3], stack[4])
+	out, err := std.Public(int(api.DecodeI32(stack[0])), key)
+	i.computed(stack, name, dst, out, err)
+}
+
+// ecDH is the x coordinate of a key times a point.
+func ecDH(i *Instance, stack []uint64) {
+	const name = "vre_ec_dh"
+	key, point := i.bytes(name, stack[1], stack[2]), i.bytes(name, stack[3], stack[4])
+	dst := i.bytes(name, stack[5], stack[6])
+	out, err := std.ECDH(int(api.DecodeI32(stack[0])), key, point)
+	i.computed(stack, name, dst, out, err)
+}
+
+// ecSign is ECDSA.
+func ecSign(i *Instance, stack []uint64) {
+	const name = "vre_ec_sign"
+	key, digest := i.bytes(name, stack[1], stack[2]), i.bytes(name, stack[3], stack[4])
+	dst := i.bytes(name, stack[5], stack[6])
+	out, err := std.Sign(int(api.DecodeI32(stack[0])), key, digest)
+	i.computed(stack, name, dst, out, err)
+}
+
+// ecVerify gives 1 for a signature that is right, 0 for one that is not.
+func ecVerify(i *Instance, stack []uint64) {
+	const name = "vre_ec_verify"
+	point, digest := i.bytes(name, stack[1], stack[2]), i.bytes(name, stack[3], stack[4])
+	good, err := std.Verify(int(api.DecodeI32(stack[0])), point, digest, i.bytes(name, stack[5], stack[6]))
+	n := 0
+	if good {
+		n = 1
+	}
+	if err != nil {
+		err = fmt.Errorf("%w: %w", vpp.EIllegalParameter, err)
+	}
+	i.result(stack, name, n, err)
+}
+
+// computed hands out to dst, which has to be as long.
+func (i *Instance) computed(stack []uint64, name string, dst, out []byte, err error) {
+	if err == nil && len(out) != len(dst) {
+		err = fmt.Errorf("the result has %d octets, there is room for %d", len(out), len(dst))
+	}
+	if err != nil {
+		i.result(stack, name, 0, fmt.Errorf("%w: %w", vpp.EIllegalParameter, err))
+		return
+	}
+	copy(dst, out)
 	i.result(stack, name, 0, nil)
 }
 

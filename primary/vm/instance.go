@@ -18,7 +18,7 @@ import (
 )
 
 // Version of the ABI: major and minor. A bundle of the same major version runs.
-const Version = 0x0102
+const Version = 0x0103
 
 // Gates in the numbering of the ABI.
 const (

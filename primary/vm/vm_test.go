@@ -20,6 +20,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/vpp"
 	"github.com/sspemu/sspemu/primary/vm"
@@ -311,7 +312,7 @@ func TestErrors(t *testing.T) {
 	})
 }
 
-// TestCryptography: RSA is a service of the platform, with bounds.
+// TestCryptography: RSA and elliptic curves are services of the platform, with bounds.
 func TestCryptography(t *testing.T) {
 	engines(t, func(t *testing.T, e *vm.Engine) {
 		var s seen
@@ -323,7 +324,7 @@ func TestCryptography(t *testing.T) {
 		out, err := ask("^\x05\x03\x0D") // 5^3 mod 13
 		require.NoError(t, err)
 		require.Equal(t, []byte{125 % 13}, out)
-		for _, in := range []string{"^\x05\x03\x0E", "^\x0D\x03\x0D", "^\x05\x03\x01", "3", "4", "5", "6", "7", "y\x01\xFFseed", "y\x04\x00seed"} {
+		for _, in := range []string{"^\x05\x03\x0E", "^\x0D\x03\x0D", "^\x05\x03\x01", "3", "4", "5", "6", "7", "y\x01\xFFseed", "y\x04\x00seed", "Cc", "Co", "Ck", "Cd", "Ch", "Cv"} {
 			_, err = ask(in)
 			require.ErrorIs(t, err, vpp.EIllegalParameter, "%q", in)
 		}
@@ -337,7 +338,12 @@ func TestCryptography(t *testing.T) {
 		second, err := ask("y\x02\x00")
 		require.NoError(t, err)
 		require.NotEqual(t, first, second, "random bytes are the seed")
-		for _, in := range []string{"1", "2", "8"} {
+		point, err := std.Public(12, append(make([]byte, 31), 1))
+		require.NoError(t, err)
+		out, err = ask("Cs" + strings.Repeat("d", 32))
+		require.NoError(t, err)
+		require.Equal(t, point, out)
+		for _, in := range []string{"1", "2", "8", "Cp"} {
 			j := start(t, e, guest(t, "misbehave.c"), vm.Limits{}, new(seen).env())
 			_, err := j.Message(vm.GateAPDU, 0, 0, []byte(in))
 			var f *vm.Fault
@@ -495,7 +501,7 @@ func TestNotABundle(t *testing.T) {
 			require.NotContains(t, err.Error(), "\n")
 		}
 		for _, tc := range []struct{ define, say string }{
-			{"-DABI_VERSION=0x0200", "it is for ABI 2.0, this platform speaks 1.2"},
+			{"-DABI_VERSION=0x0200", "it is for ABI 2.0, this platform speaks 1.3"},
 			{"-DCOM_MAIN=((i64)64<<32|100)", "an IPC has 4096 to 131072 bytes, not 100"},
 			{"-DCOM_MAIN=((i64)0x7FFFFFF0<<32|4096)", "are not within its memory"},
 		} {

@@ -1,5 +1,5 @@
 /*
- * ssp.h: bundle ABI 1.2 of sspemu for C, without a C library.
+ * ssp.h: bundle ABI 1.3 of sspemu for C, without a C library.
  *
  *   clang --target=wasm32 -O2 -nostdlib -Wl,--no-entry -o bundle.wasm *.c
  *
@@ -17,7 +17,7 @@ typedef int i32;
 typedef unsigned long long u64;
 typedef long long i64;
 
-#define SSP_ABI 0x0102
+#define SSP_ABI 0x0103
 
 /* Errors, VPP table 7-12; a function returns them as negative numbers. */
 enum {
@@ -77,6 +77,12 @@ SSP_IMPORT(vre_random) i32 vre_random(void *buf, i32 len);
 SSP_IMPORT(vre_mod_exp) i32 vre_mod_exp(void *dst, const void *base, i32 blen, const void *exp, i32 elen, const void *m, i32 mlen);
 /* primes p, q of an RSA key into dst, (bits/2 rounded up to bytes) each; since 1.2 */
 SSP_IMPORT(vre_rsa_generate) i32 vre_rsa_generate(const void *seed, i32 slen, i32 bits, i32 e, void *dst, i32 dlen);
+/* elliptic curves, by the numbers of docs/abi.md (12 P-256, 13 brainpoolP256r1, 15 P-384 ...); since 1.3 */
+SSP_IMPORT(vre_ec_public) i32 vre_ec_public(i32 curve, const void *key, i32 klen, void *dst, i32 dlen);
+SSP_IMPORT(vre_ec_dh) i32 vre_ec_dh(i32 curve, const void *key, i32 klen, const void *point, i32 plen, void *dst, i32 dlen);
+SSP_IMPORT(vre_ec_sign) i32 vre_ec_sign(i32 curve, const void *key, i32 klen, const void *digest, i32 hlen, void *dst, i32 dlen);
+/* 1: the signature is right, 0: it is not */
+SSP_IMPORT(vre_ec_verify) i32 vre_ec_verify(i32 curve, const void *point, i32 plen, const void *digest, i32 hlen, const void *sig, i32 slen);
 SSP_IMPORT(ssp_class) i32 ssp_class(void);
 SSP_IMPORT(log) i32 ssp_log(i32 level, const void *text, i32 len);
 SSP_IMPORT(event) i32 ssp_event(const void *name, i32 nlen, const void *data, i32 dlen);

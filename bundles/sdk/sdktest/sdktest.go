@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/persona"
 	"github.com/sspemu/sspemu/internal/rsakey"
 )
@@ -340,6 +341,40 @@ func (h *memory) GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 
 		return fail(sdk.ErrIllegalParameter)
 	}
 	copy(dst[copy(dst, p):], q)
+	return 0
+}
+
+func computed(dst, out []byte, err error) int32 {
+	if err != nil || len(out) != len(dst) {
+		return fail(sdk.ErrIllegalParameter)
+	}
+	copy(dst, out)
+	return 0
+}
+
+func (h *memory) ECPublic(curve int, key, dst []byte) int32 {
+	out, err := std.Public(curve, key)
+	return computed(dst, out, err)
+}
+
+func (h *memory) ECDH(curve int, key, point, dst []byte) int32 {
+	out, err := std.ECDH(curve, key, point)
+	return computed(dst, out, err)
+}
+
+func (h *memory) ECSign(curve int, key, digest, dst []byte) int32 {
+	out, err := std.Sign(curve, key, digest)
+	return computed(dst, out, err)
+}
+
+func (h *memory) ECVerify(curve int, point, digest, sig []byte) int32 {
+	good, err := std.Verify(curve, point, digest, sig)
+	switch {
+	case err != nil:
+		return fail(sdk.ErrIllegalParameter)
+	case good:
+		return 1
+	}
 	return 0
 }
 

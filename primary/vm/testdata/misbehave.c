@@ -98,6 +98,28 @@ SSP_EXPORT(on_message) i32 on_message(i32 gate, i32 pipe, i32 instruction, i32 l
     case '6': return vre_rsa_generate(0, 0, 512, 4, out, 64);
     case '7': return vre_rsa_generate(in, 300, 512, 3, out, 64);
     case '8': return vre_rsa_generate(in, 1, 512, 3, (void *)0x7FFFFF00, 64);
+    case 'C': /* curves */ {
+        u8 key[32] = {0}, sig[64], x[32];
+        key[31] = 1;
+        switch (in[1]) {
+        case 's': /* the base point, which is the public key of 1, after it signed in[2..33] */
+            if (vre_ec_public(12, key, 32, out, 65) || vre_ec_sign(12, key, 32, in + 2, 32, sig, 64)) return -MK_ERROR_ILLEGAL_PARAMETER;
+            if (vre_ec_verify(12, out, 65, in + 2, 32, sig, 64) != 1) return -MK_ERROR_ACCESS_DENIED;
+            sig[0]++;
+            if (vre_ec_verify(12, out, 65, in + 2, 32, sig, 64) != 0) return -MK_ERROR_ACCESS_DENIED;
+            if (vre_ec_dh(12, key, 32, out, 65, x, 32)) return -MK_ERROR_ILLEGAL_PARAMETER;
+            for (i32 i = 0; i < 32; i++) if (x[i] != out[1 + i]) return -MK_ERROR_ACCESS_DENIED;
+            return 65;
+        case 'c': return vre_ec_public(9, key, 32, out, 65);      /* no such curve */
+        case 'o': return vre_ec_public(12, key, 32, out, 64);     /* no room */
+        case 'k': return vre_ec_public(12, key, 31, out, 65);     /* a short key */
+        case 'd': return vre_ec_sign(12, key, 32, in, 31, sig, 64); /* no digest */
+        case 'h': return vre_ec_dh(12, key, 32, key, 32, x, 32);  /* no point */
+        case 'v': return vre_ec_verify(12, key, 32, in, 32, sig, 64);
+        case 'p': return vre_ec_sign(12, (void *)0x7FFFFF00, 32, in, 32, sig, 64);
+        }
+        return -MK_ERROR_UNKNOWN_ID;
+    }
     case 'L': for (i32 i = 0; i < 1000; i++) ssp_log(LOG_INFO, "0123456789", 10); return 0;
     }
     return -MK_ERROR_ILLEGAL_PARAMETER;
