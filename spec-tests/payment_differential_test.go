@@ -13,7 +13,7 @@ import (
 
 	"github.com/sspemu/sspemu/bundles/payment"
 	"github.com/sspemu/sspemu/bundles/sdk"
-	"github.com/sspemu/sspemu/internal/rsakey"
+	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
 	"github.com/sspemu/sspemu/internal/vpp"
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/vm"
@@ -122,6 +122,7 @@ func (p *pair) agree() {
 
 // nativeHost is the platform of Go code over the same kind of NVM as a guest has.
 type nativeHost struct {
+	sdktest.Cryptography
 	nvm    memory
 	events int
 }
@@ -154,22 +155,6 @@ func (h *nativeHost) NVMWrite(key string, off int, v []byte) int32 {
 func (h *nativeHost) NVMNext(key string, buf []byte) int32 {
 	k, _ := h.nvm.Next([]byte(key))
 	return int32(copy(buf, k))
-}
-
-func (h *nativeHost) ModExp(dst, base, exp, m []byte) int32 {
-	if rsakey.ModExp(dst, base, exp, m) != nil {
-		return -int32(sdk.ErrIllegalParameter)
-	}
-	return 0
-}
-
-func (h *nativeHost) GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
-	p, q, err := rsakey.Generate(seed, bits, e)
-	if err != nil {
-		return -int32(sdk.ErrIllegalParameter)
-	}
-	copy(dst[copy(dst, p):], q)
-	return 0
 }
 
 func (h *nativeHost) Random(b []byte)                         { _, _ = counting{}.Read(b) }

@@ -18,8 +18,8 @@ import (
 	"github.com/sspemu/sspemu/bundles/payment/oda"
 	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
 	"github.com/sspemu/sspemu/internal/persona"
-	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -27,6 +27,7 @@ import (
 // can be taken before any of its writes and commits. What happens after that changes
 // nothing.
 type medium struct {
+	sdktest.Cryptography
 	stored, open map[string][]byte // open: nil is no transaction, a nil value is deleted
 	cut          int               // writes and commits until the power goes; below 0: it stays
 	dead         bool
@@ -117,22 +118,6 @@ func (m *medium) NVMNext(key string, buf []byte) int32 {
 }
 
 func (m *medium) Random(p []byte) { m.random.Read(p) }
-
-func (m *medium) ModExp(dst, base, exp, mod []byte) int32 {
-	if rsakey.ModExp(dst, base, exp, mod) != nil {
-		return -int32(sdk.ErrIllegalParameter)
-	}
-	return 0
-}
-
-func (m *medium) GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
-	p, q, err := rsakey.Generate(seed, bits, e)
-	if err != nil {
-		return -int32(sdk.ErrIllegalParameter)
-	}
-	copy(dst[copy(dst, p):], q)
-	return 0
-}
 
 func (m *medium) Time() int64                             { return 0 }
 func (m *medium) WaitSignal(int64)                        {}

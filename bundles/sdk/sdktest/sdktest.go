@@ -18,9 +18,7 @@ import (
 	"time"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
-	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/persona"
-	"github.com/sspemu/sspemu/internal/rsakey"
 )
 
 // Card is an App on a platform in memory. It does not need to be closed.
@@ -186,6 +184,7 @@ func (c *Card) NVM() map[string][]byte {
 
 // memory is the sdk.Host of a Card.
 type memory struct {
+	Cryptography
 	card      *Card
 	committed map[string][]byte
 	open      map[string][]byte // what the transaction changed; nil value: deleted
@@ -324,58 +323,12 @@ func (h *memory) Random(p []byte) {
 	}
 }
 
-func (h *memory) ModExp(dst, base, exp, m []byte) int32 {
-	if rsakey.ModExp(dst, base, exp, m) != nil {
-		return fail(sdk.ErrIllegalParameter)
-	}
-	return 0
-}
-
 func (h *memory) GenerateRSA(seed []byte, bits int, e uint32, dst []byte) int32 {
 	if len(seed) == 0 {
 		seed = make([]byte, 32)
 		h.Random(seed)
 	}
-	p, q, err := rsakey.Generate(seed, bits, e)
-	if err != nil || len(dst) != len(p)+len(q) {
-		return fail(sdk.ErrIllegalParameter)
-	}
-	copy(dst[copy(dst, p):], q)
-	return 0
-}
-
-func computed(dst, out []byte, err error) int32 {
-	if err != nil || len(out) != len(dst) {
-		return fail(sdk.ErrIllegalParameter)
-	}
-	copy(dst, out)
-	return 0
-}
-
-func (h *memory) ECPublic(curve int, key, dst []byte) int32 {
-	out, err := std.Public(curve, key)
-	return computed(dst, out, err)
-}
-
-func (h *memory) ECDH(curve int, key, point, dst []byte) int32 {
-	out, err := std.ECDH(curve, key, point)
-	return computed(dst, out, err)
-}
-
-func (h *memory) ECSign(curve int, key, digest, dst []byte) int32 {
-	out, err := std.Sign(curve, key, digest)
-	return computed(dst, out, err)
-}
-
-func (h *memory) ECVerify(curve int, point, digest, sig []byte) int32 {
-	good, err := std.Verify(curve, point, digest, sig)
-	switch {
-	case err != nil:
-		return fail(sdk.ErrIllegalParameter)
-	case good:
-		return 1
-	}
-	return 0
+	return h.Cryptography.GenerateRSA(seed, bits, e, dst)
 }
 
 func (h *memory) Log(_ int32, msg string) { h.card.Logs = append(h.card.Logs, msg) }
