@@ -260,12 +260,10 @@ func (c *Curve) Verify(pub Point, digest, r, s []byte) bool {
 	return v.Mod(v, c.n).Cmp(x) == 0
 }
 
-// Public is the public key of a private one.
-func (c *Curve) Public(priv []byte) (Point, error) {
-	if _, err := c.key(priv); err != nil {
-		return Point{}, err
-	}
-	return c.Base(priv)
+// Key tells whether priv is a private key: from 1 to the order less 1.
+func (c *Curve) Key(priv []byte) bool {
+	_, err := c.key(priv)
+	return err == nil
 }
 
 // SharedSecret is the x coordinate of k times p (ECKA of TR-03111 4.3.1, ECDH of SEC 1).

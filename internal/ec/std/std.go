@@ -45,78 +45,99 @@ func library(id int) (elliptic.Curve, ecdh.Curve) {
 // hashes have the hash of RFC 6979 for the length of a digest.
 var hashes = map[int]crypto.Hash{20: crypto.SHA1, 28: crypto.SHA224, 32: crypto.SHA256, 48: crypto.SHA384, 64: crypto.SHA512}
 
-// Public is the public key of a private one.
-func Public(id int, key []byte) ([]byte, error) {
+// Key is a private key. What the standard library prepares of it is prepared once.
+type Key struct {
+	c     *ec.Curve
+	d     []byte
+	agree *ecdh.PrivateKey
+	sign  *ecdsa.PrivateKey
+	point []byte
+}
+
+// NewKey is a private key of a curve, as long as its order.
+func NewKey(id int, d []byte) (*Key, error) {
 	c, ok := ec.ByID(id)
 	if !ok {
 		return nil, ErrCurve
 	}
-	if _, l := library(id); l != nil {
-		k, err := l.NewPrivateKey(key)
-		if err != nil {
-			return nil, ec.ErrKey
-		}
-		return k.PublicKey().Bytes(), nil
+	if len(d) != c.OrderSize() || !c.Key(d) {
+		return nil, ec.ErrKey
 	}
-	p, err := c.Public(key)
+	return &Key{c: c, d: d}, nil
+}
+
+// Curve of the key.
+func (k *Key) Curve() *ec.Curve { return k.c }
+
+// Bytes of the key; they are not a copy.
+func (k *Key) Bytes() []byte { return k.d }
+
+// Public is the public key.
+func (k *Key) Public() ([]byte, error) {
+	if k.point != nil {
+		return k.point, nil
+	}
+	if _, l := library(k.c.ID); l != nil {
+		agree, err := k.agreement(l)
+		if err != nil {
+			return nil, err
+		}
+		k.point = agree.PublicKey().Bytes()
+		return k.point, nil
+	}
+	p, err := k.c.Base(k.d)
 	if err != nil {
 		return nil, err
 	}
-	return p.Bytes(), nil
+	k.point = p.Bytes()
+	return k.point, nil
+}
+
+func (k *Key) agreement(l ecdh.Curve) (_ *ecdh.PrivateKey, err error) {
+	if k.agree == nil {
+		k.agree, err = l.NewPrivateKey(k.d)
+	}
+	return k.agree, err
 }
 
 // ECDH is the x coordinate of key times point (SEC 1 3.3.1).
-func ECDH(id int, key, point []byte) ([]byte, error) {
-	c, ok := ec.ByID(id)
-	if !ok {
-		return nil, ErrCurve
-	}
-	if _, l := library(id); l != nil {
-		k, err := l.NewPrivateKey(key)
-		if err != nil {
-			return nil, ec.ErrKey
-		}
+func (k *Key) ECDH(point []byte) ([]byte, error) {
+	if _, l := library(k.c.ID); l != nil {
 		p, err := l.NewPublicKey(point)
 		if err != nil {
 			return nil, ec.ErrPoint
 		}
-		return k.ECDH(p)
+		agree, err := k.agreement(l)
+		if err != nil {
+			return nil, err
+		}
+		return agree.ECDH(p)
 	}
-	p, err := c.Parse(point)
+	p, err := k.c.Parse(point)
 	if err != nil {
 		return nil, err
 	}
-	return c.SharedSecret(key, p)
+	return k.c.SharedSecret(k.d, p)
 }
 
 // Sign is ECDSA with the nonce of RFC 6979, whose hash is the one with the length of the
 // digest.
-func Sign(id int, key, digest []byte) ([]byte, error) {
-	c, ok := ec.ByID(id)
-	if !ok {
-		return nil, ErrCurve
-	}
+func (k *Key) Sign(digest []byte) (_ []byte, err error) {
 	h, ok := hashes[len(digest)]
 	if !ok {
 		return nil, ErrDigest
 	}
-	n := c.OrderSize()
-	sig := make([]byte, 2*n)
-	l, _ := library(id)
+	l, _ := library(k.c.ID)
 	if l == nil {
-		r, s, err := c.Sign(key, digest)
-		if err != nil {
+		r, s, err := k.c.Sign(k.d, digest)
+		return append(r, s...), err
+	}
+	if k.sign == nil {
+		if k.sign, err = ecdsa.ParseRawPrivateKey(l, k.d); err != nil {
 			return nil, err
 		}
-		copy(sig[n-len(r):], r)
-		copy(sig[2*n-len(s):], s)
-		return sig, nil
 	}
-	k, err := ecdsa.ParseRawPrivateKey(l, key)
-	if err != nil {
-		return nil, ec.ErrKey
-	}
-	der, err := k.Sign(nil, digest, h)
+	der, err := k.sign.Sign(nil, digest, h)
 	if err != nil {
 		return nil, err
 	}
@@ -124,10 +145,39 @@ func Sign(id int, key, digest []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	n := k.c.OrderSize()
+	sig := make([]byte, 2*n)
 	for i, at := 0, tlv.Read(seq); i < 2 && at.Next(); i++ {
 		new(big.Int).SetBytes(at.Value).FillBytes(sig[i*n : (i+1)*n])
 	}
 	return sig, nil
+}
+
+// Public is the public key of a private one.
+func Public(id int, key []byte) ([]byte, error) {
+	k, err := NewKey(id, key)
+	if err != nil {
+		return nil, err
+	}
+	return k.Public()
+}
+
+// ECDH is that of a Key.
+func ECDH(id int, key, point []byte) ([]byte, error) {
+	k, err := NewKey(id, key)
+	if err != nil {
+		return nil, err
+	}
+	return k.ECDH(point)
+}
+
+// Sign is that of a Key.
+func Sign(id int, key, digest []byte) ([]byte, error) {
+	k, err := NewKey(id, key)
+	if err != nil {
+		return nil, err
+	}
+	return k.Sign(digest)
 }
 
 // Verify tells whether sig is the signature of a digest by the private key of point.
