@@ -1,6 +1,7 @@
 package coap
 
 import (
+	"bytes"
 	"slices"
 
 	"github.com/plgd-dev/go-coap/v3/message"
@@ -108,6 +109,23 @@ func (s *Server) remove(o *observer) {
 // observed tells whether there is an observer of path.
 func (s *Server) observed(path string) bool {
 	return slices.ContainsFunc(s.observers, func(o *observer) bool { return o.r.Path == path })
+}
+
+// Idle tells the observers of resources that are watched what has changed (sdk.WithIdle).
+func (s *Server) Idle() {
+	for _, res := range s.watched {
+		if !s.observed(res.path) {
+			res.last = nil
+			continue
+		}
+		now := res.Watch()
+		if res.last != nil && !bytes.Equal(now, res.last) {
+			s.Notify(res.path)
+		}
+		if res.last = now; now == nil {
+			res.last = []byte{}
+		}
+	}
 }
 
 // rebind gives the observers the resources that are there now. Those that have none

@@ -30,7 +30,11 @@ type Resource struct {
 	// Observable: clients may observe what Get gives. Get is then called without a
 	// request of a client as well, after Server.Notify.
 	Observable bool
-	Confirm    int // every so manieth notification is confirmable; 0: 16
+	// Watch makes the resource observable and spares Notify: it is asked after every call
+	// into the bundle while there are observers, and they are notified when it gives
+	// something else than before.
+	Watch   func() []byte
+	Confirm int // every so manieth notification is confirmable; 0: 16
 
 	RT, IF string // attributes rt and if, several with spaces between (RFC 6690 3)
 	Title  string
@@ -41,12 +45,14 @@ type Resource struct {
 type resource struct {
 	Resource
 	path string
+	last []byte // what Watch gave; nil: nobody observed
 }
 
 // Server is an sdk.Gate for the UDP gate that serves resources.
 type Server struct {
 	resources map[string]*resource
 	listed    []*resource // in /.well-known/core, in the order of Handle
+	watched   []*resource
 
 	pipes   map[uint32]uint32 // open ones, with the number of their session
 	session uint32            // latest
@@ -60,7 +66,6 @@ type Server struct {
 	due           int64 // tick at which timer runs
 
 	observers []*observer // oldest first
-	face      faced
 	dirty     []*observer
 	notifying bool // Get is making a notification
 	again     bool // and another one was announced meanwhile
@@ -107,7 +112,8 @@ func (s *Server) Handle(path string, r Resource) {
 			panic("coap: a segment of a path has at most 255 octets")
 		}
 	}
-	res := &resource{r, path}
+	r.Observable = r.Observable || r.Watch != nil
+	res := &resource{Resource: r, path: path}
 	s.resources[path] = res
 	i := slices.IndexFunc(s.listed, func(x *resource) bool { return x.path == path })
 	switch {
@@ -118,6 +124,10 @@ func (s *Server) Handle(path string, r Resource) {
 	case !r.Hidden:
 		s.listed = append(s.listed, res)
 	}
+	s.watched = slices.DeleteFunc(s.watched, func(x *resource) bool { return x.path == path })
+	if r.Watch != nil {
+		s.watched = append(s.watched, res)
+	}
 	s.rebind()
 }
 
@@ -127,6 +137,7 @@ func (s *Server) Remove(path string) {
 	res := s.resources[path]
 	delete(s.resources, path)
 	s.listed = slices.DeleteFunc(s.listed, func(x *resource) bool { return x == res })
+	s.watched = slices.DeleteFunc(s.watched, func(x *resource) bool { return x == res })
 	s.rebind()
 }
 

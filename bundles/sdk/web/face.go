@@ -10,13 +10,12 @@ import (
 
 // faces are the formats of a description, the preferred one first.
 var faces = []struct {
-	kind, sub string // of the media type
-	charset   string
-	write     func(face.Description) []byte
+	media string
+	write func(face.Description) []byte
 }{
-	{"text", "html", "; charset=utf-8", face.Description.HTML},
-	{"application", "json", "", face.Description.JSON},
-	{"application", "cbor", "", face.Description.CBOR},
+	{"text/html; charset=utf-8", face.Description.HTML},
+	{"application/json", face.Description.JSON},
+	{"application/cbor", face.Description.CBOR},
 }
 
 // Face serves what describe gives at /: as HTML, JSON or CBOR, whatever Accept
@@ -34,19 +33,14 @@ func Face(describe func() face.Description) http.Handler {
 			return
 		}
 		h.Set("Vary", "Accept")
-		best, most := -1, 0
-		for i, f := range faces {
-			if q := quality(r.Header["Accept"], f.kind, f.sub); q > most {
-				best, most = i, q
-			}
-		}
+		best := Prefer(r, "text/html", "application/json", "application/cbor")
 		if best < 0 {
 			Problem(w, http.StatusNotAcceptable, "there are text/html, application/json and application/cbor")
 			return
 		}
 		f := faces[best]
 		b := f.write(describe())
-		h.Set("Content-Type", f.kind+"/"+f.sub+f.charset)
+		h.Set("Content-Type", f.media)
 		h.Set("Content-Length", strconv.Itoa(len(b)))
 		h.Set("Cache-Control", "no-store")
 		h.Set("Content-Security-Policy", face.Policy)
@@ -54,6 +48,19 @@ func Face(describe func() face.Description) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(b)
 	})
+}
+
+// Prefer is the media type of those offered that Accept wants most (RFC 9110 12.5.1),
+// the first of several; -1: none is wanted, which is answered with 406.
+func Prefer(r *http.Request, offered ...string) int {
+	best, most := -1, 0
+	for i, o := range offered {
+		kind, sub, _ := strings.Cut(o, "/")
+		if q := quality(r.Header["Accept"], kind, sub); q > most {
+			best, most = i, q
+		}
+	}
+	return best
 }
 
 // quality is how much the fields Accept want the media type, 0 to 1000: what the
