@@ -3,8 +3,6 @@ package spectests
 import (
 	"bytes"
 	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -12,11 +10,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/big"
 	"time"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
 	"github.com/sspemu/sspemu/bundles/iot/profile"
+	"github.com/sspemu/sspemu/internal/ec"
+	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -37,7 +36,7 @@ var iotChecks = map[string]check{
 	"iot_signed_pss":  {doc: "the data is tag 33 with an RSA-PSS signature over TEXT with HASH by the key NAME", args: 3, run: func(d *Dialogue, a []string) error { return iotSigned(d, a, true) }},
 	"iot_digest":      {doc: "{digest} is HASH of TEXT", args: 2, sets: []string{"digest"}, run: iotDigest},
 	"iot_last":        {doc: "{block}, {state} and {count} are the last block of TEXT, the HASH of what comes before, its length", args: 2, sets: []string{"block", "state", "count"}, run: iotLast},
-	"iot_peer":        {doc: "the peer makes a key pair on CURVE (p256, p384); {peer} is its public key in tag 49, {off} the same with a point beside the curve", args: 1, sets: []string{"peer", "off"}, run: iotPeer},
+	"iot_peer":        {doc: "the peer makes a key pair on CURVE (p256, p384, brainpoolP256r1); {peer} is its public key in tag 49, {off} the same with a point beside the curve", args: 1, sets: []string{"peer", "off"}, run: iotPeer},
 	"iot_peer_signs":  {doc: "{signature} is the peer's signature over TEXT with HASH, {wrong} one over another text", args: 2, sets: []string{"signature", "wrong"}, run: iotPeerSigns},
 	"iot_shared":      {doc: "the data is the secret that the peer shares with the owner of the key NAME", args: 1, run: iotShared},
 	"iot_certificate": {doc: "the certificate in the file with identifier FILE verifies under the one in file CA on 23 November 2026, and is for the key NAME", args: 3, run: iotCertificate},
@@ -48,7 +47,7 @@ var iotChecks = map[string]check{
 // iotState is what the device and its peer know.
 type iotState struct {
 	keys map[string]crypto.PublicKey
-	peer *ecdsa.PrivateKey
+	peer *std.Key
 }
 
 func (d *Dialogue) iotNow() *iotState {
@@ -165,19 +164,21 @@ func iotSigned(d *Dialogue, a []string, pss bool) error {
 		return errors.New("the data is not one object with tag 33")
 	}
 	switch k := k.(type) {
-	case *ecdsa.PublicKey:
-		n := profile.Size(k.Curve)
-		if len(sig) != 2*n {
-			return fmt.Errorf("the signature has %d bytes, r and s have %d", len(sig), 2*n)
-		}
-		if !ecdsa.Verify(k, digest, new(big.Int).SetBytes(sig[:n]), new(big.Int).SetBytes(sig[n:])) {
-			return errors.New("the signature is not right")
-		}
 	case *rsa.PublicKey:
 		if pss {
 			return rsa.VerifyPSS(k, h, digest, sig, &rsa.PSSOptions{SaltLength: rsa.PSSSaltLengthEqualsHash})
 		}
 		return rsa.VerifyPKCS1v15(k, h, digest, sig)
+	}
+	curve, point := profile.Point(k)
+	if curve == nil {
+		return fmt.Errorf("no signatures are verified with a %T", k)
+	}
+	if n := curve.OrderSize(); len(sig) != 2*n {
+		return fmt.Errorf("the signature has %d bytes, r and s have %d", len(sig), 2*n)
+	}
+	if good, err := std.Verify(curve.ID, point, digest, sig); err != nil || !good {
+		return errors.Join(err, errors.New("the signature is not right"))
 	}
 	return nil
 }
@@ -213,16 +214,22 @@ func iotLast(d *Dialogue, a []string) error {
 }
 
 func iotPeer(d *Dialogue, a []string) error {
-	c := map[string]elliptic.Curve{"p256": elliptic.P256(), "p384": elliptic.P384()}[a[0]]
+	c := map[string]*ec.Curve{"p256": ec.P256, "p384": ec.P384, "brainpoolP256r1": ec.BrainpoolP256r1}[a[0]]
 	if c == nil {
-		return fmt.Errorf("%q is none of p256, p384", a[0])
+		return fmt.Errorf("%q is none of p256, p384, brainpoolP256r1", a[0])
 	}
-	k, err := ecdsa.GenerateKey(c, rand.Reader)
+	seed := make([]byte, c.OrderSize()+8)
+	_, _ = rand.Read(seed)
+	k, err := std.NewKey(c.ID, c.Scalar(seed))
 	if err != nil {
 		return err
 	}
 	d.iotNow().peer = k
-	b := profile.EncodePublic(&k.PublicKey)
+	point, err := k.Public()
+	if err != nil {
+		return err
+	}
+	b := profile.EncodePublic(&profile.ECPublicKey{Curve: c, Point: point})
 	d.vars["peer"] = upper(b)
 	b[len(b)-1] ^= 1
 	d.vars["off"] = upper(b)
@@ -239,12 +246,11 @@ func iotPeerSigns(d *Dialogue, a []string) error {
 		return err
 	}
 	for _, name := range []string{"signature", "wrong"} {
-		r, s, err := ecdsa.Sign(rand.Reader, k, digest)
+		sig, err := k.Sign(digest)
 		if err != nil {
 			return err
 		}
-		n := profile.Size(k.Curve)
-		d.vars[name] = upper(append(r.FillBytes(make([]byte, n)), s.FillBytes(make([]byte, n))...))
+		d.vars[name] = upper(sig)
 		digest[0] ^= 1
 	}
 	return nil
@@ -256,19 +262,11 @@ func iotShared(d *Dialogue, a []string) error {
 		return err
 	}
 	peer := d.iotNow().peer
-	pub, ok := k.(*ecdsa.PublicKey)
-	if peer == nil || !ok {
-		return errors.New("no iot_peer before, or the key is not on a curve")
+	curve, point := profile.Point(k)
+	if peer == nil || curve != peer.Curve() {
+		return errors.New("no iot_peer before, or the key is not on its curve")
 	}
-	mine, err := peer.ECDH()
-	if err != nil {
-		return err
-	}
-	theirs, err := pub.ECDH()
-	if err != nil {
-		return err
-	}
-	want, err := mine.ECDH(theirs)
+	want, err := peer.ECDH(point)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package spectests
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -28,14 +29,18 @@ import (
 )
 
 // device is the IoT bundle over a mem: link, with its applet selected.
-func device(t testing.TB) (*host.Applet, *iot.Profile) {
+func device(t testing.TB) (*host.Applet, *iot.Profile) { return deviceWith(t, "", "") }
+
+// deviceWith is a device with another persona: a text of the default one is replaced.
+func deviceWith(t testing.TB, old, text string) (*host.Applet, *iot.Profile) {
 	spb, err := bundles.Open("iot")
 	require.NoError(t, err)
 	pkg, err := loader.Parse(spb)
 	require.NoError(t, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+	persona := bytes.Replace(pkg.DefaultPersona, []byte(old), []byte(text), 1)
+	p, err := iot.FromYAML(persona, "persona", pkg.Schema)
 	require.NoError(t, err)
-	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
+	target, end, err := InProcess{Engine: engine, Package: spb, Persona: persona}.Target(context.Background())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, end()) })
 	_, err = target.Terminal.Reset(context.Background(), true)

@@ -7,13 +7,17 @@ import (
 	"encoding"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
+	"github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
+	"github.com/sspemu/sspemu/internal/ec"
+	"github.com/sspemu/sspemu/internal/tlv"
 )
 
 // tv is a data object in hexadecimal, of a value up to 127 bytes.
@@ -125,9 +129,18 @@ func putKey(t testing.TB, card *sdktest.Card, id, point string) string {
 	return r
 }
 
+// bothWays runs a test with the platform's cryptography and with the bundle's own.
+func bothWays(t *testing.T, f func(t *testing.T, persona ...string)) {
+	for _, who := range []string{"platform", "bundle"} {
+		t.Run(who, func(t *testing.T) { f(t, "sessions: 4", "sessions: 4\ncryptography: "+who) })
+	}
+}
+
 // TestECDH: COMPUTE DH gives the shared secrets of NIST CAVP (KAS ECC CDH primitive,
-// COUNT 0 of P-256 and P-384).
-func TestECDH(t *testing.T) {
+// COUNT 0 of P-256 and P-384) and of RFC 7027 A.1.
+func TestECDH(t *testing.T) { bothWays(t, testECDH) }
+
+func testECDH(t *testing.T, persona ...string) {
 	for _, v := range []struct{ keyType, peer, key, point, want string }{
 		{"p256", "05", "7d7dc5f71eb29ddaf80d6214632eeae03d9058af1fb6d22ed80badb62bc1a534",
 			"04700c48f77f56584c5cc632ca65640db91b6bacce3a4df6b42ce7cc838833d287db71e509e3fd9b060ddb20ba5c51dcc5948d46fbf640dfe0441782cab85fa4ac",
@@ -135,11 +148,18 @@ func TestECDH(t *testing.T) {
 		{"p384", "08", "3cc3122a68f0d95027ad38c067916ba0eb8c38894d22e1b15618b6818a661774ad463b205da88cf699ab4d43c9cf98a1",
 			"04a7c76b970c3b5fe8b05d2838ae04ab47697b9eaf52e764592efda27fe7513272734466b400091adbf2d68c58e0c50066ac68f19f2e1cb879aed43a9969b91a0839c4c38a49749b661efedf243451915ed0905a32b060992b468c64766fc8437a",
 			"5f9d29dc5e31a163060356213669c8ce132e22f57c9a04f40ba7fcead493b457e5621e766c40a2e3d4d6a04b25e533f1"},
+		{"brainpoolP256r1", "05", "81DB1EE100150FF2EA338D708271BE38300CB54241D79950F77B063039804F1D",
+			"048D2D688C6CF93E1160AD04CC4429117DC2C41825E1E9FCA0ADDD34E6F1B39F7B990C57520812BE512641E47034832106BC7D3E8DD0E4C7F1136D7006547CEC6A",
+			"89AFC39D41D3B327814B80940B042590F96556EC91E6AE7939BCE31F3A18BF2B"},
 	} {
-		card := newCard(t,
+		persona := persona
+		if v.peer == "05" && v.keyType != "p256" {
+			persona = append(slices.Clone(persona), `label: peer, type: p256-volatile`, `label: peer, type: `+v.keyType+`-volatile`)
+		}
+		card := newCard(t, append(slices.Clone(persona),
 			`label: next identity, type: p256, public: "51", access: [update], functions: [signature, generation, agreement]`,
 			`label: next identity, type: `+v.keyType+`, public: "51", functions: [agreement], key: "`+v.key+`"`,
-			`label: next identity, type: p256, functions`, `label: next identity, type: `+v.keyType+`, functions`)
+			`label: next identity, type: p256, functions`, `label: next identity, type: `+v.keyType+`, functions`)...)
 		require.Equal(t, "9000", putKey(t, card, v.peer, v.point))
 		require.Equal(t, strings.ToUpper(v.want), must(t, card, command(iotsafe.ComputeDH, 0, 0, tv(iotsafe.TagPrivateID, "51"), tv(iotsafe.TagPublicID, v.peer))))
 	}
@@ -244,10 +264,12 @@ func sign(t testing.TB, card *sdktest.Card, id string, mode, hash, alg byte, dat
 
 // TestDeterministicECDSA: COMPUTE SIGNATURE gives the signatures of RFC 6979 annex A.2.5
 // and A.2.6.
-func TestDeterministicECDSA(t *testing.T) {
+func TestDeterministicECDSA(t *testing.T) { bothWays(t, testDeterministicECDSA) }
+
+func testDeterministicECDSA(t *testing.T, persona ...string) {
 	const p256, p384 = "C9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721", "6B9D3DAD2E1B8C1C05B19875B6659F4DE23C3B667BF297BA9AA47740787137D896D5724E4C70A825F872C9EA60D2EDF5"
-	card := newCard(t, `label: public cloud B, type: p256, public: "11", key: seed`, `label: public cloud B, type: p256, public: "11", key: "`+p256+`"`,
-		`label: private cloud, type: p384, public: "21", key: seed`, `label: private cloud, type: p384, public: "21", key: "`+p384+`"`)
+	card := newCard(t, append(persona, `label: public cloud B, type: p256, public: "11", key: seed`, `label: public cloud B, type: p256, public: "11", key: "`+p256+`"`,
+		`label: private cloud, type: p384, public: "21", key: seed`, `label: private cloud, type: p384, public: "21", key: "`+p384+`"`)...)
 	for _, v := range []struct {
 		id         string
 		hash       byte
@@ -264,4 +286,33 @@ func TestDeterministicECDSA(t *testing.T) {
 		h.Write([]byte(v.text))
 		require.Equal(t, v.r+v.s, sign(t, card, v.id, iotsafe.PadAndSign, v.hash, iotsafe.ECDSA, tv(iotsafe.TagDigest, upper(h.Sum(nil)))))
 	}
+}
+
+// TestBrainpool: a pair that the applet makes on brainpoolP256r1 signs and verifies, as
+// package ec, which is checked with OpenSSL, says.
+func TestBrainpool(t *testing.T) {
+	bothWays(t, func(t *testing.T, persona ...string) {
+		card := newCard(t, append(persona,
+			`label: next identity, type: p256, public`, `label: next identity, type: brainpoolP256r1, public`,
+			`label: next identity, type: p256, functions`, `label: next identity, type: brainpoolP256r1, functions`)...)
+		require.Contains(t, must(t, card, "80CBC20003 850151 00"), "4B0123")
+		b := unhex(t, must(t, card, "80B9000003 840151 00"))
+		v, err := tlv.Find(b, iotsafe.TagPublicKey)
+		require.NoError(t, err)
+		pub, err := profile.ParsePublic(iotsafe.BrainpoolP256, v)
+		require.NoError(t, err)
+		curve, point := profile.Point(pub)
+		require.Equal(t, ec.BrainpoolP256r1, curve)
+		p, err := curve.Parse(point)
+		require.NoError(t, err)
+		digest := sha256.Sum256([]byte("sample"))
+		sig := sign(t, card, "51", iotsafe.PadAndSign, iotsafe.SHA256, iotsafe.ECDSA, tv(iotsafe.TagDigest, upper(digest[:])))
+		raw := unhex(t, sig)
+		require.True(t, curve.Verify(p, digest[:], raw[:32], raw[32:]))
+		for want, s := range map[string]string{"9000": sig, "6D01": strings.Repeat("01", 64)} {
+			must(t, card, command(iotsafe.VerifySignatureInit, 0, 1, tv(0x85, "51"), "A10103", "91020001", "920104"))
+			require.Equal(t, want, long(card, iotsafe.VerifySignatureUpdate, 1, tv(iotsafe.TagDigest, upper(digest[:]))+tv(0x33, s)))
+			must(t, card, "802C0101")
+		}
+	})
 }

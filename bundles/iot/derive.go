@@ -1,7 +1,6 @@
 package iot
 
 import (
-	"crypto/ecdsa"
 	"crypto/hmac"
 	"crypto/sha256"
 	"hash"
@@ -40,15 +39,8 @@ func (c *Card) computeDH(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	if sw != sdk.OK {
 		return sw
 	}
-	mine, err := k.EC.ECDH()
-	if err != nil {
-		return sdk.NoPreciseDiagnosis
-	}
-	theirs, err := pub.(*ecdsa.PublicKey).ECDH()
-	if err != nil {
-		return sdk.NoPreciseDiagnosis
-	}
-	secret, err := mine.ECDH(theirs)
+	_, point := profile.Point(pub)
+	secret, err := c.curves().dh(k.EC, point)
 	if err != nil {
 		return sdk.NoPreciseDiagnosis
 	}

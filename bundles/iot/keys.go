@@ -44,11 +44,14 @@ func (c *Card) generateKeyPair(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW 
 	case o.Access&iotsafe.AccessUpdate == 0:
 		return sdk.ConditionsNotSatisfied
 	}
-	k, stored, err := newPair(o.Type)
+	k, stored, err := c.newPair(o.Type)
 	if err != nil {
 		return sdk.NoPreciseDiagnosis
 	}
-	pub := k.Public()
+	pub, err := k.Public()
+	if err != nil {
+		return sdk.NoPreciseDiagnosis
+	}
 	encoded := profile.EncodePublic(pub)
 	other := &c.objects[o.Pair]
 	if err := errors.Join(o.put(stored), other.put(encoded)); err != nil {
@@ -67,7 +70,7 @@ func (c *Card) generateKeyPair(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW 
 // newPair is a new key pair, and its private key as the store keeps it, from the
 // platform's random bytes: on a curve the first number of its length that is one (FIPS
 // 186-5 A.2.2).
-func newPair(keyType byte) (k profile.Pair, stored []byte, err error) {
+func (c *Card) newPair(keyType byte) (k profile.Pair, stored []byte, err error) {
 	curve := profile.Curve(keyType)
 	if curve == nil {
 		p, q, err := sdk.GenerateRSA(nil, 2048, profile.Exponent)
@@ -78,11 +81,11 @@ func newPair(keyType byte) (k profile.Pair, stored []byte, err error) {
 		k, err = profile.ParsePair(keyType, stored)
 		return k, stored, err
 	}
-	stored = make([]byte, profile.Size(curve))
+	stored = make([]byte, curve.OrderSize())
 	for range 100 {
 		sdk.Random(stored)
 		if k, err = profile.ParsePair(keyType, stored); err == nil {
-			return k, stored, nil
+			return k, stored, c.curves().prepare(k.EC)
 		}
 	}
 	return k, nil, errors.New("iot: no private key in a hundred random numbers")

@@ -9,7 +9,6 @@ import (
 	"encoding"
 	"encoding/binary"
 	"hash"
-	"math/big"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
 	"github.com/sspemu/sspemu/bundles/iot/profile"
@@ -172,11 +171,11 @@ func (c *Card) computeSignatureUpdate(ch int, cmd *sdk.Command, r *sdk.Response)
 	}
 	var sig []byte
 	if s.alg == iotsafe.ECDSA {
-		sig = signECDSA(k.EC, d, hashOf(s.hash))
-	} else {
-		sig = signRSA(k.RSA, s.alg, d, s.hash)
-	}
-	if sig == nil {
+		var err error
+		if sig, err = c.curves().sign(k.EC, d); err != nil {
+			return sdk.NoPreciseDiagnosis
+		}
+	} else if sig = signRSA(k.RSA, s.alg, d, s.hash); sig == nil {
 		return sdk.NoPreciseDiagnosis
 	}
 	if c.profile.TwoByte {
@@ -207,12 +206,15 @@ func (c *Card) verifySignatureUpdate(ch int, cmd *sdk.Command, _ *sdk.Response) 
 	}
 	good := false
 	switch k := k.(type) {
-	case *ecdsa.PublicKey:
-		n := profile.Size(k.Curve)
-		if len(sig) != 2*n {
+	case *ecdsa.PublicKey, *profile.ECPublicKey:
+		curve, point := profile.Point(k)
+		if curve == nil || len(sig) != 2*curve.OrderSize() {
 			return sdk.WrongData
 		}
-		good = ecdsa.Verify(k, d, new(big.Int).SetBytes(sig[:n]), new(big.Int).SetBytes(sig[n:]))
+		var err error
+		if good, err = c.curves().verify(curve, point, d, sig); err != nil {
+			return sdk.NoPreciseDiagnosis
+		}
 	case *rsa.PublicKey:
 		if s.alg == iotsafe.RSAPSS {
 			good = rsa.VerifyPSS(k, hashOf(s.hash), d, sig, nil) == nil
@@ -224,22 +226,4 @@ func (c *Card) verifySignatureUpdate(ch int, cmd *sdk.Command, _ *sdk.Response) 
 		return iotsafe.SWMismatch
 	}
 	return sdk.OK
-}
-
-// signECDSA is a deterministic signature (RFC 6979): r and s; nil when there is none.
-func signECDSA(k *ecdsa.PrivateKey, digest []byte, h crypto.Hash) []byte {
-	der, err := k.Sign(nil, digest, h)
-	if err != nil {
-		return nil
-	}
-	n := profile.Size(k.Curve)
-	sig := make([]byte, 2*n)
-	seq, err := tlv.Find(der, 0x30)
-	if err != nil {
-		return nil
-	}
-	for i, at := 0, tlv.Read(seq); i < 2 && at.Next(); i++ {
-		new(big.Int).SetBytes(at.Value).FillBytes(sig[i*n : (i+1)*n])
-	}
-	return sig
 }

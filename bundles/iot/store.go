@@ -234,7 +234,16 @@ func (c *Card) Personalise(doc *sdk.Doc) error {
 		if err := o.put(b); err != nil {
 			return err
 		}
-		if err := c.objects[o.Pair].put(profile.EncodePublic(pairs[i].Public())); err != nil {
+		if k := pairs[i].EC; k != nil {
+			if err := c.curves().prepare(k); err != nil {
+				return err
+			}
+		}
+		pub, err := pairs[i].Public()
+		if err != nil {
+			return err
+		}
+		if err := c.objects[o.Pair].put(profile.EncodePublic(pub)); err != nil {
 			return err
 		}
 	}

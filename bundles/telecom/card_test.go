@@ -144,6 +144,7 @@ func TestFullMemory(t *testing.T) {
 
 // refusing is a platform whose memory can be full.
 type refusing struct {
+	sdktest.Cryptography
 	values map[string][]byte
 	refuse bool
 	spare  int // writes that still find room
@@ -171,15 +172,13 @@ func (r *refusing) NVMWrite(key string, off int, val []byte) int32 {
 	copy(r.values[key][off:], val)
 	return 0
 }
-func (r *refusing) NVMDelete(string) int32                        { return 0 }
-func (r *refusing) NVMNext(string, []byte) int32                  { return 0 }
-func (r *refusing) Random([]byte)                                 {}
-func (r *refusing) Log(int32, string)                             {}
-func (r *refusing) Event(string, []byte)                          {}
-func (r *refusing) Class() int32                                  { return 0 }
-func (r *refusing) ModExp(_, _, _, _ []byte) int32                { return -int32(sdk.ErrInternal) }
-func (r *refusing) GenerateRSA([]byte, int, uint32, []byte) int32 { return -int32(sdk.ErrInternal) }
-func (r *refusing) Send(uint32, uint32, byte, []byte) int32       { return 0 }
+func (r *refusing) NVMDelete(string) int32                  { return 0 }
+func (r *refusing) NVMNext(string, []byte) int32            { return 0 }
+func (r *refusing) Random([]byte)                           {}
+func (r *refusing) Log(int32, string)                       {}
+func (r *refusing) Event(string, []byte)                    {}
+func (r *refusing) Class() int32                            { return 0 }
+func (r *refusing) Send(uint32, uint32, byte, []byte) int32 { return 0 }
 
 // TestCorruptState: a card whose NVM is not what it wrote does not start.
 func TestCorruptState(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"crypto"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/elliptic"
 	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
@@ -18,7 +19,8 @@ import (
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
-// PublicKey reads a public key: *ecdsa.PublicKey or *rsa.PublicKey.
+// PublicKey reads a public key: *ecdsa.PublicKey, *rsa.PublicKey, or of brainpool
+// *profile.ECPublicKey.
 func (a *Applet) PublicKey(ref Ref) (crypto.PublicKey, error) {
 	o, err := a.Object(profile.Public, ref)
 	if err != nil {
@@ -106,7 +108,7 @@ func algorithms(pub crypto.PublicKey, opts crypto.SignerOpts) (sig, hash byte, e
 	default:
 		return 0, 0, fmt.Errorf("the applet has no %v", opts.HashFunc())
 	}
-	if _, ok := pub.(*ecdsa.PublicKey); ok {
+	if c, _ := profile.Point(pub); c != nil {
 		return iotsafe.ECDSA, hash, nil
 	}
 	if o, ok := opts.(*rsa.PSSOptions); ok {
@@ -146,11 +148,11 @@ func (k *Key) Sign(_ io.Reader, digest []byte, opts crypto.SignerOpts) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	pub, ok := k.public.(*ecdsa.PublicKey)
-	if !ok {
+	curve, _ := profile.Point(k.public)
+	if curve == nil {
 		return raw, nil
 	}
-	n := profile.Size(pub.Curve)
+	n := curve.OrderSize()
 	if len(raw) != 2*n { // some applets give it in the form of ASN.1
 		if len(raw) > 0 && raw[0] == 0x30 {
 			return raw, nil
@@ -181,9 +183,9 @@ func (a *Applet) Verify(ref Ref, digest, sig []byte, opts crypto.SignerOpts) err
 	if err != nil {
 		return err
 	}
-	if p, ok := pub.(*ecdsa.PublicKey); ok {
+	if curve, _ := profile.Point(pub); curve != nil {
 		var s struct{ R, S *big.Int }
-		n := profile.Size(p.Curve)
+		n := curve.OrderSize()
 		if rest, err := asn1.Unmarshal(sig, &s); err != nil || len(rest) > 0 || s.R.Sign() < 0 || s.S.Sign() < 0 || s.R.BitLen() > 8*n || s.S.BitLen() > 8*n {
 			return &StatusError{"VERIFY SIGNATURE UPDATE", iotsafe.SWMismatch}
 		}
@@ -195,8 +197,9 @@ func (a *Applet) Verify(ref Ref, digest, sig []byte, opts crypto.SignerOpts) err
 }
 
 // ECDH computes a shared secret with the private key in a container and the public key
-// of a peer, which is stored in another container for that.
-func (a *Applet) ECDH(private, container Ref, peer *ecdsa.PublicKey) ([]byte, error) {
+// of a peer, *ecdsa.PublicKey or *profile.ECPublicKey, which is stored in another
+// container for that.
+func (a *Applet) ECDH(private, container Ref, peer crypto.PublicKey) ([]byte, error) {
 	if err := a.PutPublicKey(container, peer); err != nil {
 		return nil, err
 	}
@@ -206,16 +209,20 @@ func (a *Applet) ECDH(private, container Ref, peer *ecdsa.PublicKey) ([]byte, er
 
 // AgreeWith is ECDH for the keys of crypto/ecdh.
 func (a *Applet) AgreeWith(private, container Ref, peer *ecdh.PublicKey) ([]byte, error) {
-	for _, t := range []byte{iotsafe.P256, iotsafe.P384} {
-		if b := peer.Bytes(); len(b) == 1+2*profile.Size(profile.Curve(t)) {
-			pub, err := ecdsa.ParseUncompressedPublicKey(profile.Curve(t), b)
-			if err != nil {
-				return nil, err
-			}
-			return a.ECDH(private, container, pub)
-		}
+	var curve elliptic.Curve
+	switch peer.Curve() {
+	case ecdh.P256():
+		curve = elliptic.P256()
+	case ecdh.P384():
+		curve = elliptic.P384()
+	default:
+		return nil, fmt.Errorf("COMPUTE DH: the applet has no curve %v", peer.Curve())
 	}
-	return nil, fmt.Errorf("COMPUTE DH: the applet has no curve %v", peer.Curve())
+	pub, err := ecdsa.ParseUncompressedPublicKey(curve, peer.Bytes())
+	if err != nil {
+		return nil, err
+	}
+	return a.ECDH(private, container, pub)
 }
 
 // PRF is that of TLS 1.2 with SHA-256 (RFC 5246 clause 5), for a secret of the device.

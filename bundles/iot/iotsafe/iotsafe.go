@@ -176,7 +176,11 @@ const (
 	// others and are not known to any client.
 	P384         = 0x33
 	P384Volatile = 0x34
-	HMAC         = 0xA0 // O T W
+	// facts of the type list; which of the two is volatile is unverified, after the
+	// pattern of P-256.
+	BrainpoolP256         = 0x23
+	BrainpoolP256Volatile = 0x24
+	HMAC                  = 0xA0 // O T W
 )
 
 // Key usages (O W): a hint for the device; the applet reports them.
@@ -248,7 +252,9 @@ func Words(sw apdu.SW) string {
 }
 
 // Volatile tells whether a key of this type is lost with power.
-func Volatile(keyType byte) bool { return keyType == P256Volatile || keyType == P384Volatile }
+func Volatile(keyType byte) bool {
+	return keyType == P256Volatile || keyType == P384Volatile || keyType == BrainpoolP256Volatile
+}
 
 // TypeName is what the persona calls a key type; "" for none.
 func TypeName(keyType byte) string {
@@ -263,6 +269,10 @@ func TypeName(keyType byte) string {
 		return "p384"
 	case P384Volatile:
 		return "p384-volatile"
+	case BrainpoolP256:
+		return "brainpoolP256r1"
+	case BrainpoolP256Volatile:
+		return "brainpoolP256r1-volatile"
 	case HMAC:
 		return "hmac"
 	}

@@ -13,6 +13,8 @@ import (
 	"math/big"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
+	"github.com/sspemu/sspemu/internal/ec"
+	"github.com/sspemu/sspemu/internal/ec/std"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
@@ -21,11 +23,24 @@ import (
 const Exponent = 65537
 
 // Curve of a key type; nil: it has none.
-func Curve(keyType byte) elliptic.Curve {
+func Curve(keyType byte) *ec.Curve {
 	switch keyType {
 	case iotsafe.P256, iotsafe.P256Volatile:
-		return elliptic.P256()
+		return ec.P256
 	case iotsafe.P384, iotsafe.P384Volatile:
+		return ec.P384
+	case iotsafe.BrainpoolP256, iotsafe.BrainpoolP256Volatile:
+		return ec.BrainpoolP256r1
+	}
+	return nil
+}
+
+// library is the standard library's name of a curve; nil: it has none.
+func library(c *ec.Curve) elliptic.Curve {
+	switch c {
+	case ec.P256:
+		return elliptic.P256()
+	case ec.P384:
 		return elliptic.P384()
 	}
 	return nil
@@ -51,13 +66,22 @@ func (p *Profile) stream(label string, counter uint32, n int) []byte {
 }
 
 // scalar is the private key for a label: the first candidate of the stream that is one.
-func (p *Profile) scalar(label string, c elliptic.Curve) (*ecdsa.PrivateKey, error) {
+func (p *Profile) scalar(label string, c *ec.Curve) ([]byte, error) {
 	for counter := range uint32(100) {
-		if k, err := ecdsa.ParseRawPrivateKey(c, p.stream(label, counter, Size(c))); err == nil {
+		if k := p.stream(label, counter, c.OrderSize()); c.Key(k) {
 			return k, nil
 		}
 	}
 	return nil, errors.New("profile: no private key in a hundred candidates")
+}
+
+// signer is scalar for crypto/x509.
+func (p *Profile) signer(label string, c *ec.Curve) (*ecdsa.PrivateKey, error) {
+	k, err := p.scalar(label, c)
+	if err != nil {
+		return nil, err
+	}
+	return ecdsa.ParseRawPrivateKey(library(c), k)
 }
 
 const hexDigits = "0123456789ABCDEF"
@@ -87,23 +111,19 @@ func (p *Profile) Stored(g Generator, i int) ([]byte, error) {
 		x, y, err := g(p.stream("private/"+label, 0, 32), 2048, Exponent)
 		return append(x[:len(x):len(x)], y...), err
 	}
-	k, err := p.scalar("private/"+label, Curve(c.Type))
-	if err != nil {
-		return nil, err
-	}
-	return k.Bytes()
+	return p.scalar("private/"+label, Curve(c.Type))
 }
 
 // Pair is a key pair of the store: on a curve the scalar, of RSA both primes.
 type Pair struct {
-	EC  *ecdsa.PrivateKey
+	EC  *std.Key
 	RSA *rsakey.PrivateKey
 }
 
 // ParsePair reads a private key of the store.
 func ParsePair(keyType byte, stored []byte) (k Pair, err error) {
 	if c := Curve(keyType); c != nil {
-		k.EC, err = ecdsa.ParseRawPrivateKey(c, stored)
+		k.EC, err = std.NewKey(c.ID, stored)
 		return k, err
 	}
 	if keyType != iotsafe.RSA2048 || len(stored) != 256 {
@@ -113,12 +133,57 @@ func ParsePair(keyType byte, stored []byte) (k Pair, err error) {
 	return k, err
 }
 
-// Public is the public key of a pair.
-func (k Pair) Public() crypto.PublicKey {
-	if k.EC != nil {
-		return &k.EC.PublicKey
+// Public is the public key of a pair: *ecdsa.PublicKey, *ECPublicKey or *rsa.PublicKey.
+func (k Pair) Public() (crypto.PublicKey, error) {
+	if k.EC == nil {
+		return &rsa.PublicKey{N: new(big.Int).SetBytes(k.RSA.Modulus), E: Exponent}, nil
 	}
-	return &rsa.PublicKey{N: new(big.Int).SetBytes(k.RSA.Modulus), E: Exponent}
+	point, err := k.EC.Public()
+	if err != nil {
+		return nil, err
+	}
+	return parsePoint(k.EC.Curve(), point)
+}
+
+// ECPublicKey is a public key on a curve that crypto/ecdsa does not have: brainpool.
+type ECPublicKey struct {
+	Curve *ec.Curve
+	Point []byte // 04 || X || Y
+}
+
+// Equal tells whether x is the same key.
+func (k *ECPublicKey) Equal(x crypto.PublicKey) bool {
+	o, ok := x.(*ECPublicKey)
+	return ok && o.Curve == k.Curve && string(o.Point) == string(k.Point)
+}
+
+// Point of a public key on a curve: 04 || X || Y; nil: it is none that the applet has.
+func Point(pub crypto.PublicKey) (*ec.Curve, []byte) {
+	switch pub := pub.(type) {
+	case *ECPublicKey:
+		return pub.Curve, pub.Point
+	case *ecdsa.PublicKey:
+		c, ok := ec.ByName(pub.Params().Name)
+		if !ok {
+			return nil, nil
+		}
+		point, err := pub.Bytes()
+		if err != nil {
+			return nil, nil
+		}
+		return c, point
+	}
+	return nil, nil
+}
+
+func parsePoint(c *ec.Curve, point []byte) (crypto.PublicKey, error) {
+	if l := library(c); l != nil {
+		return ecdsa.ParseUncompressedPublicKey(l, point)
+	}
+	if _, err := c.Parse(point); err != nil {
+		return nil, err
+	}
+	return &ECPublicKey{c, append([]byte(nil), point...)}, nil
 }
 
 var errPublic = errors.New("profile: no public key of that type")
@@ -128,9 +193,9 @@ var errPublic = errors.New("profile: no public key of that type")
 func EncodePublic(pub crypto.PublicKey) []byte {
 	b, m := tlv.Begin(nil, iotsafe.TagECKey)
 	switch pub := pub.(type) {
-	case *ecdsa.PublicKey:
-		point, err := pub.Bytes()
-		if err != nil {
+	case *ecdsa.PublicKey, *ECPublicKey:
+		c, point := Point(pub)
+		if c == nil {
 			return nil
 		}
 		b = tlv.Append(b, iotsafe.TagECPoint, point...)
@@ -155,7 +220,7 @@ func ParsePublic(keyType byte, b []byte) (crypto.PublicKey, error) {
 		if err != nil || t != iotsafe.TagECPoint || len(rest) > 0 {
 			return nil, errPublic
 		}
-		return ecdsa.ParseUncompressedPublicKey(c, point)
+		return parsePoint(c, point)
 	}
 	t, n, in, err := tlv.Next(in)
 	if err != nil || t != iotsafe.TagModulus || keyType != iotsafe.RSA2048 {
@@ -182,7 +247,7 @@ func (c *Container) wellFormed() bool {
 		if Curve(c.Type) == nil {
 			return false
 		}
-		pub, err := ecdsa.ParseUncompressedPublicKey(Curve(c.Type), c.Value)
+		pub, err := parsePoint(Curve(c.Type), c.Value)
 		if err != nil {
 			return false
 		}
@@ -196,7 +261,7 @@ func (c *Container) wellFormed() bool {
 
 // AuthorityKey is the key of an authority: label authority/NAME.
 func (p *Profile) AuthorityKey(a *Authority) (*ecdsa.PrivateKey, error) {
-	return p.scalar("authority/"+a.Name, Curve(a.Type))
+	return p.signer("authority/"+a.Name, Curve(a.Type))
 }
 
 // serial of a certificate: 16 bytes of the stream, positive.
@@ -241,10 +306,10 @@ func (p *Profile) Certify(x *Certificate, pub crypto.PublicKey) ([]byte, error) 
 	}
 	switch x.Defect {
 	case OtherIssuer:
-		ca, err = p.scalar("nobody", ca.Curve)
+		ca, err = p.signer("nobody", Curve(x.Authority.Type))
 	case OtherKey:
 		var k *ecdsa.PrivateKey
-		if k, err = p.scalar("nobody", elliptic.P256()); err == nil {
+		if k, err = p.signer("nobody", ec.P256); err == nil {
 			pub = &k.PublicKey
 		}
 	}
@@ -276,7 +341,11 @@ func (p *Profile) Content(i int, pair func(i int) (Pair, error)) ([]byte, error)
 		if err != nil {
 			return nil, err
 		}
-		return p.Certify(c.Certificate, k.Public())
+		pub, err := k.Public()
+		if err != nil {
+			return nil, err
+		}
+		return p.Certify(c.Certificate, pub)
 	}
 	return c.Value, nil
 }

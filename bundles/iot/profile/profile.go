@@ -25,6 +25,7 @@ type Profile struct {
 	ID       []byte // proprietary identifier of the applet, 32 bytes
 	Version  byte
 	Sessions int  // open at the same time
+	Alone    bool // the applet computes with curves itself, without the platform
 	TwoByte  bool // the length of a computed signature has two bytes, as some clients want
 
 	Authorities []Authority

@@ -40,6 +40,9 @@ func Read(doc *sdk.Doc) (*Profile, error) {
 	if v := doc.Get("version"); v.Exists() {
 		p.Version = byte(v.Int(0, 255))
 	}
+	if o := doc.Get("cryptography"); o.Exists() {
+		p.Alone = o.Text() == "bundle"
+	}
 	if l := doc.Get("signature_length"); l.Exists() {
 		p.TwoByte = l.Text() == "two-bytes"
 	}
@@ -79,7 +82,8 @@ type reader struct {
 
 var keyTypes = map[string]byte{
 	"rsa2048": iotsafe.RSA2048, "p256": iotsafe.P256, "p256-volatile": iotsafe.P256Volatile,
-	"p384": iotsafe.P384, "p384-volatile": iotsafe.P384Volatile, "hmac": iotsafe.HMAC,
+	"p384": iotsafe.P384, "p384-volatile": iotsafe.P384Volatile,
+	"brainpoolP256r1": iotsafe.BrainpoolP256, "brainpoolP256r1-volatile": iotsafe.BrainpoolP256Volatile, "hmac": iotsafe.HMAC,
 }
 
 // Words for the bits of attributes.
@@ -202,9 +206,9 @@ func (r *reader) attributes(c *Container) {
 	switch c.Type {
 	case iotsafe.RSA2048:
 		c.Functions, c.Signatures, c.Hashes = iotsafe.FuncSignature, iotsafe.RSAPKCS1|iotsafe.RSAPSS, all
-	case iotsafe.P256, iotsafe.P384:
+	case iotsafe.P256, iotsafe.P384, iotsafe.BrainpoolP256:
 		c.Functions, c.Signatures, c.Hashes = iotsafe.FuncSignature, iotsafe.ECDSA, all
-	case iotsafe.P256Volatile, iotsafe.P384Volatile:
+	case iotsafe.P256Volatile, iotsafe.P384Volatile, iotsafe.BrainpoolP256Volatile:
 		c.Functions, c.Agreement = iotsafe.FuncAgreement, iotsafe.ECKA
 		if c.Kind == Private {
 			c.Access |= iotsafe.AccessUpdate
@@ -315,6 +319,9 @@ func (r *reader) certificate(c *Container, d *sdk.Doc) (err error) {
 	}
 	if k := &r.p.Containers[x.Key]; !k.Seeded && k.Value == nil {
 		return d.Get("key").Refuse("is a container that is empty")
+	}
+	if k := &r.p.Containers[x.Key]; k.Type == iotsafe.BrainpoolP256 {
+		return d.Get("key").Refuse("is on a curve for which the authorities here make no certificates")
 	}
 	for _, n := range d.Get("dns").Items() {
 		x.DNS = append(x.DNS, n.Text())

@@ -93,6 +93,9 @@ func (k *Key) Public() ([]byte, error) {
 	return k.point, nil
 }
 
+// SetPublic gives the key its public key, which somebody else has computed.
+func (k *Key) SetPublic(point []byte) { k.point = point }
+
 func (k *Key) agreement(l ecdh.Curve) (_ *ecdh.PrivateKey, err error) {
 	if k.agree == nil {
 		k.agree, err = l.NewPrivateKey(k.d)

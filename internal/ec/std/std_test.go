@@ -117,3 +117,19 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkSign(b *testing.B) {
+	for _, id := range []int{12, 13, 15} {
+		c, _ := ec.ByID(id)
+		b.Run(c.Name, func(b *testing.B) {
+			k, err := std.NewKey(id, c.Scalar(bytes.Repeat([]byte("key"), 30)))
+			require.NoError(b, err)
+			digest := make([]byte, 32)
+			for b.Loop() {
+				digest[0]++
+				_, err = k.Sign(digest)
+			}
+			require.NoError(b, err)
+		})
+	}
+}
