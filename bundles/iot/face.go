@@ -1,6 +1,7 @@
 package iot
 
 import (
+	"net/http"
 	"strconv"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
@@ -11,12 +12,14 @@ import (
 	"github.com/sspemu/sspemu/bundles/sdk/web"
 )
 
-// Gates are the services beside UICC APDU: the description of the card, over HTTP at
-// the TCP gate and over CoAP at the UDP gate.
+// Gates are the services beside UICC APDU: the description of the card and its pages,
+// over HTTP at the TCP gate and over CoAP at the UDP gate. The pages are there after Init.
 func (c *Card) Gates() sdk.Gates {
-	things := coap.New()
-	things.Face(c.describe)
-	return sdk.Gates{TCP: web.New(web.Face(c.describe)), UDP: things}
+	site := http.NewServeMux()
+	site.Handle("/", c.site(web.Face(c.describe)))
+	c.things = coap.New()
+	c.things.Face(c.describe)
+	return sdk.Gates{TCP: web.New(site), UDP: c.things}
 }
 
 // describe tells what GET DATA tells as well: identities and other objects with their
@@ -62,11 +65,16 @@ func (o *object) words() string {
 	} else {
 		s += iotsafe.TypeName(o.Type) + ", "
 	}
+	return s + o.stateWord()
+}
+
+// stateWord is the state as people call it.
+func (o *object) stateWord() string {
 	switch {
 	case o.broken:
-		return s + "damaged"
+		return "damaged"
 	case o.filled:
-		return s + "activated"
+		return "activated"
 	}
-	return s + "deactivated"
+	return "deactivated"
 }

@@ -25,6 +25,7 @@ package iot
 import (
 	"github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/coap"
 )
 
 // Card is the bundle, an sdk.App. The zero value is not usable: see New.
@@ -34,6 +35,8 @@ type Card struct {
 	objects  []object // of profile.Containers
 	sessions []session
 	lists    [sdk.Channels]int // by channel: the object with which an object list goes on, 0: there is none
+	pages    map[string]*page  // by path (pages.go)
+	things   *coap.Server      // they are there as well
 }
 
 // New gives a card that is not started yet.
@@ -44,6 +47,7 @@ func (c *Card) Init(sdk.Reason) error {
 	if err := c.load(); err != nil {
 		return err
 	}
+	c.publish()
 	c.applets = sdk.Applets{}
 	for _, aid := range c.profile.AIDs {
 		c.applets.Register(aid, applet{c})

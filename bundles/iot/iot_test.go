@@ -498,6 +498,20 @@ func TestNoSecrets(t *testing.T) {
 		_, body := ask(t, card, accept)
 		all.WriteString(body)
 	}
+	udp, err := card.Open(sdk.GateUDP, 2, 1<<20)
+	require.NoError(t, err)
+	pages := &Card{profile: p}
+	pages.use()
+	pages.publish()
+	require.Greater(t, len(pages.pages), 20)
+	for path, page := range pages.pages {
+		for i, f := range page.formats {
+			_, body := get(t, card, "GET", "/"+path, f.media)
+			all.Write(body)
+			_, body = thing(t, udp, byte(i), path, int(f.coap), false)
+			all.Write(body)
+		}
+	}
 	stored, _ := card.NVM()[objectName(p.Find(profile.Private, []byte{0x51}))], 0
 	for _, s := range append(secrets(t), stored[:32]) {
 		require.NotContains(t, all.String(), string(s))
