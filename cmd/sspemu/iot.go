@@ -28,7 +28,7 @@ func newIoT() *cobra.Command {
 		Use:   "iot",
 		Short: "Be the device of an IoT SAFE applet: list its objects, open TLS sessions",
 	}
-	group(cmd, newIoTList(), newIoTCSR(), newIoTConnect())
+	group(cmd, newIoTList(), newIoTCSR(), newIoTEnroll(), newIoTConnect())
 	return cmd
 }
 
