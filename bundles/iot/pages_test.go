@@ -305,10 +305,22 @@ func TestHashOfRequest(t *testing.T) {
 
 // FuzzCertificate: whatever a file holds, looking for a certificate in it does no harm.
 func FuzzCertificate(f *testing.F) {
-	card := newCard(f)
-	for _, id := range []string{"02", "22", "32", "61"} {
-		f.Add(file(f, card, id))
+	p := profileOf(f)
+	for i := range p.Authorities {
+		der, err := p.AuthorityCertificate(&p.Authorities[i])
+		require.NoError(f, err)
+		f.Add(der)
 	}
+	for _, i := range p.Of(profile.File) {
+		if c := p.Containers[i].Certificate; c != nil {
+			k, err := p.AuthorityKey(c.Authority) // any key will do
+			require.NoError(f, err)
+			der, err := p.Certify(c, &k.PublicKey)
+			require.NoError(f, err)
+			f.Add(der)
+		}
+	}
+	f.Add([]byte("no certificate"))
 	f.Fuzz(func(t *testing.T, der []byte) {
 		c, err := parseCertificate(der)
 		if err != nil {
