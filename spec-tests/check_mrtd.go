@@ -317,7 +317,12 @@ func mrtdPasses(d *Dialogue, a []string) error {
 	if err := mrtd.Inspect(d.ctx, seen{d}, c, r); err != nil {
 		return err
 	}
-	name := strings.ReplaceAll(a[0], "_", " ")
+	return inOrder(r, strings.ReplaceAll(a[0], "_", " "))
+}
+
+// inOrder tells whether the checks of a name, or of a beginning with *, passed, and that
+// there are any.
+func inOrder(r *inspect.Report, name string) error {
 	found := false
 	for _, x := range r.Checks {
 		if x.Name != name && !(strings.HasSuffix(name, "*") && strings.HasPrefix(x.Name, strings.TrimSuffix(name, "*"))) {

@@ -10,10 +10,17 @@ import (
 	"fmt"
 	"math/big"
 	"strings"
+	"time"
 
 	"go.yaml.in/yaml/v3"
 
+	"github.com/sspemu/sspemu/bundles/eid/inspect"
+	pivreader "github.com/sspemu/sspemu/bundles/eid/inspect/piv"
+	"github.com/sspemu/sspemu/bundles/eid/piv"
+	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/ec"
+	"github.com/sspemu/sspemu/internal/persona"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
@@ -32,6 +39,7 @@ var pivChecks = map[string]check{
 	"piv_challenge": {doc: "{challenge} is the template with something to be signed by the key of piv_key", sets: []string{"challenge"}, run: pivChallenge},
 	"piv_signed":    {doc: "the data is the signature over the last challenge by the key of piv_key", run: pivSigned},
 	"piv_peer":      {doc: "{peer} is the template with a public key of a peer on the curve of piv_key, {off} one beside the curve", sets: []string{"peer", "off"}, run: pivPeer},
+	"piv_inspect":   {doc: "an inspection on 23 November 2026 with the PIN, which trusts the persona's authority, finds CHECK in order (underscores are spaces; a * at the end: all that begin so, at least one)", args: 1, needs: []string{"piv_digits", "piv_ca"}, run: pivInspect},
 	"piv_agreed":    {doc: "the data is the secret shared with the peer of piv_peer", run: pivAgreed},
 }
 
@@ -63,12 +71,43 @@ func pivVars(persona []byte) (map[string]string, error) {
 		return upper(b)
 	}
 	p := doc.PIV
+	ca, err := pivAuthority(persona)
+	if err != nil {
+		return nil, err
+	}
 	return map[string]string{
+		"piv_digits": p.PIN.Value, "piv_ca": upper(ca),
 		"piv_aid": "A000000308000010000100", "piv_pin": fill(p.PIN.Value), "piv_puk": fill(p.PUK.Value),
 		"piv_pin_wrong": fill(strings.Repeat("0", 5) + "7"), "piv_puk_wrong": fill("wrong"),
 		"piv_alg": map[string]string{"3des": "03", "aes128": "08", "aes192": "0A", "aes256": "0C"}[p.Management.Algorithm],
 		"piv_key": strings.ToUpper(strings.ReplaceAll(p.Management.Value, " ", "")),
 	}, nil
+}
+
+// pivAuthority is the certificate of the authority of a persona.
+func pivAuthority(yaml []byte) ([]byte, error) {
+	cbor, err := persona.Convert(yaml, "persona", nil)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := sdk.ParseDoc(cbor)
+	if err != nil {
+		return nil, err
+	}
+	return piv.Anchor(doc.Get("piv"), doc.Get("seed").Text())
+}
+
+func pivInspect(d *Dialogue, a []string) error {
+	ca, err := pki.ParseCertificate(unhex(d.vars["piv_ca"]))
+	if err != nil {
+		return err
+	}
+	r := &inspect.Report{Date: time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)}
+	c := pivreader.Config{PIN: d.vars["piv_digits"], Anchors: &pki.Store{Anchors: []*pki.Certificate{ca}}}
+	if err := pivreader.Inspect(d.ctx, seen{d}, c, r); err != nil {
+		return err
+	}
+	return inOrder(r, strings.ReplaceAll(a[0], "_", " "))
 }
 
 // administration is the block cipher of the administration key.

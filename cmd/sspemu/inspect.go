@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -20,6 +21,7 @@ import (
 var inspections = []func() *cobra.Command{
 	newInspectMRTDCmd,
 	newInspectMDLCmd,
+	newInspectPIVCmd,
 }
 
 func newInspect() *cobra.Command {
@@ -58,6 +60,16 @@ func (o *inspectFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.at, "at", "", "certificates and documents have to be valid at this date, `YYYY-MM-DD` (default: today)")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for a card on --link")
 	o.x.add(f)
+}
+
+// persona is the file that --persona names for the identity card, and whether it does.
+func (o *inspectFlags) persona() (file string, named bool) {
+	for _, p := range o.x.settings.personas {
+		if f, ok := strings.CutPrefix(p, "eid="); ok {
+			file, named = f, true
+		}
+	}
+	return file, named
 }
 
 // date is the date of --at, or now.

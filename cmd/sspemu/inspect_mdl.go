@@ -183,12 +183,7 @@ func addCertificates(c *reader.Config, path string) error {
 
 // ofPersona takes the trust anchors from the persona, where none were given.
 func (o *inspectMDLFlags) ofPersona(c *reader.Config) error {
-	file, named := "", false
-	for _, p := range o.x.settings.personas {
-		if f, ok := strings.CutPrefix(p, "eid="); ok {
-			file, named = f, true
-		}
-	}
+	file, named := o.persona()
 	if len(c.Anchors) > 0 || o.link != "" && !transport.Inside(o.link) && !named {
 		return nil
 	}

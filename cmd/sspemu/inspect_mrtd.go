@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -108,12 +107,7 @@ func (o *inspectMRTDFlags) config(cmd *cobra.Command) (c mrtd.Config, err error)
 
 // ofPersona takes password and trust anchors from the persona, where none were given.
 func (o *inspectMRTDFlags) ofPersona(c *mrtd.Config) error {
-	file, named := "", false
-	for _, p := range o.x.settings.personas {
-		if f, ok := strings.CutPrefix(p, "eid="); ok {
-			file, named = f, true
-		}
-	}
+	file, named := o.persona()
 	none := c.Passwords.MRZ == "" && c.Passwords.CAN == "" && c.Passwords.PIN == ""
 	if o.link != "" && !transport.Inside(o.link) && !named {
 		if none {

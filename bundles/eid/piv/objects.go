@@ -20,6 +20,7 @@ const (
 	tagCCC          tlv.Tag = 0x5FC107
 	tagFace         tlv.Tag = 0x5FC108
 	tagPrinted      tlv.Tag = 0x5FC109
+	tagHistory      tlv.Tag = 0x5FC10C
 	tagIris         tlv.Tag = 0x5FC121
 	tagSigner       tlv.Tag = 0x5FC122 // secure messaging certificate signer
 	tagPairing      tlv.Tag = 0x5FC123 // pairing code reference data

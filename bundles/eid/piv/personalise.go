@@ -43,11 +43,12 @@ func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 	if len(guid) != 16 {
 		return d.Get("guid").Refuse("is not 16 bytes")
 	}
-	put(objectKey(tagCHUID), chuid(guid, d.Get("expires").Text()))
-	put(objectKey(tagCCC), ccc(guid))
 	m, merr := newMaker(seed, d.Get("expires").Text())
 	if merr != nil {
 		return d.Get("expires").Refuse("is no date")
+	}
+	if merr := m.issued(d, guid, put); merr != nil {
+		return merr
 	}
 	f9, cert, merr := m.attester()
 	if merr != nil {
@@ -108,10 +109,12 @@ func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 	return err
 }
 
+// fascn is the FASC-N of nobody.
+var fascn = []byte{0xD4, 0xE7, 0x39, 0xDA, 0x73, 0x9C, 0xED, 0x39, 0xCE, 0x73, 0x9D, 0x83, 0x68, 0x58, 0x21, 0x08, 0x42, 0x10, 0x84, 0x21, 0xC8, 0x42, 0x10, 0xC3, 0xEB}
+
 // chuid is the card holder unique identifier without signature (part 1 table 9): FASC-N
 // of nobody, GUID, expiration date.
 func chuid(guid []byte, expires string) []byte {
-	fascn := []byte{0xD4, 0xE7, 0x39, 0xDA, 0x73, 0x9C, 0xED, 0x39, 0xCE, 0x73, 0x9D, 0x83, 0x68, 0x58, 0x21, 0x08, 0x42, 0x10, 0x84, 0x21, 0xC8, 0x42, 0x10, 0xC3, 0xEB}
 	b := tlv.Append(nil, 0x30, fascn...)
 	b = tlv.Append(b, 0x34, guid...)
 	b = tlv.Append(b, 0x35, []byte(expires)...)

@@ -2,6 +2,7 @@ package pki
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"time"
 )
@@ -12,6 +13,9 @@ type KeyUsage uint16
 // Key usages, by their bits.
 const (
 	DigitalSignature KeyUsage = 1 << 0
+	NonRepudiation   KeyUsage = 1 << 1
+	KeyEncipherment  KeyUsage = 1 << 2
+	KeyAgreement     KeyUsage = 1 << 4
 	CertSign         KeyUsage = 1 << 5
 	CRLSign          KeyUsage = 1 << 6
 )
@@ -251,6 +255,12 @@ func parseAKI(r *reader) (id []byte) {
 func parseGeneralNames(r *reader) (names []string) {
 	for in := r.in(tagSeq); in.more(); {
 		switch t, v, _ := in.any(); t {
+		case 0xA0:
+			o := reader{v, r.fail}
+			oid := o.oid()
+			value := o.in(0xA0)
+			_, inner, _ := value.any()
+			names = append(names, "otherName:"+Dotted(oid)+"="+hex.EncodeToString(inner))
 		case 0x81:
 			names = append(names, "rfc822Name:"+characters(tagIA5, v))
 		case 0x82:

@@ -55,6 +55,9 @@ type Sign struct {
 	Certificates []*Certificate // more of them to put in
 	BySKI        bool           // names the certificate by its key identifier, not by issuer and serial number
 	Time         time.Time      // signing time; zero: left out
+	Detached     bool           // the content is somewhere else
+	Bare         bool           // without certificates
+	Attributes   []Extension    // more signed attributes
 }
 
 // SignData makes a SignedData over a content, with its signer's certificate in it.
@@ -71,6 +74,9 @@ func SignData(s Sign, contentType, content []byte) ([]byte, error) {
 	if !s.Time.IsZero() {
 		attributes = append(attributes, attribute(oidSigningTime, moment(s.Time)))
 	}
+	for _, a := range s.Attributes {
+		attributes = append(attributes, attribute(a.OID, a.Value))
+	}
 	signed := set(attributes...)
 	sig, err := s.Key.Sign(s.Algorithm, signed)
 	if err != nil {
@@ -83,18 +89,22 @@ func SignData(s Sign, contentType, content []byte) ([]byte, error) {
 	}
 	implicit := bytes.Clone(signed)
 	implicit[0] = 0xA0
-	all := [][]byte{s.Certificate.Raw}
-	for _, c := range s.Certificates {
-		all = append(all, c.Raw)
+	what := object(contentType)
+	if !s.Detached {
+		what = append(what, wrap(0xA0, octets(content))...)
 	}
-	certificates := set(all...)
-	certificates[0] = 0xA0
-	return seq(object(oidSignedData), wrap(0xA0, seq(
-		number(3), set(hash),
-		seq(object(contentType), wrap(0xA0, octets(content))),
-		certificates,
-		set(seq(version, id, hash, implicit, alg, octets(sig))),
-	))), nil
+	parts := [][]byte{number(3), set(hash), seq(what)}
+	if !s.Bare {
+		all := [][]byte{s.Certificate.Raw}
+		for _, c := range s.Certificates {
+			all = append(all, c.Raw)
+		}
+		certificates := set(all...)
+		certificates[0] = 0xA0
+		parts = append(parts, certificates)
+	}
+	parts = append(parts, set(seq(version, id, hash, implicit, alg, octets(sig))))
+	return seq(object(oidSignedData), wrap(0xA0, seq(parts...))), nil
 }
 
 // ParseSignedData reads a ContentInfo with a SignedData.

@@ -3,6 +3,7 @@ package pki
 import (
 	"crypto/sha256"
 	"errors"
+	mathbits "math/bits"
 	"time"
 
 	"github.com/sspemu/sspemu/internal/tlv"
@@ -40,6 +41,7 @@ type Request struct {
 	DocumentTypes  []string    // of DocSigner: P, ID
 	NameChange     bool        // of a link certificate with a new name
 	Authority      bool        // of Plain: it signs certificates
+	Usage          KeyUsage    // of Plain; 0: DigitalSignature, or that of an authority
 	Extensions     []Extension // more of them, at the end
 }
 
@@ -114,6 +116,10 @@ func (i *Issuer) extensions(r Request, aki []byte, state, contact string) (x [][
 	usage := []byte{7, 0x80} // digitalSignature
 	if authority {
 		usage = []byte{1, 0x06} // keyCertSign, cRLSign
+	}
+	if r.Usage != 0 {
+		b := mathbits.Reverse8(uint8(r.Usage))
+		usage = []byte{byte(mathbits.TrailingZeros8(b)), b}
 	}
 	add(oidKeyUsage, true, tlv.Append(nil, tagBits, usage...))
 	if travel {
