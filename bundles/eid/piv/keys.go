@@ -2,15 +2,13 @@ package piv
 
 import (
 	"crypto/ecdh"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
 	"errors"
 	"math/big"
 
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/ec"
 	"github.com/sspemu/sspemu/internal/rsakey"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
@@ -102,13 +100,6 @@ func (k key) store(ref byte) error {
 func (k key) rsa() (*rsakey.PrivateKey, error) {
 	n := len(k.secret) / 2
 	return rsakey.New(k.secret[:n], k.secret[n:], exponent)
-}
-
-func (k key) ecdsa() (*ecdsa.PrivateKey, error) {
-	if k.alg == algP384 {
-		return ecdsa.ParseRawPrivateKey(elliptic.P384(), k.secret)
-	}
-	return ecdsa.ParseRawPrivateKey(elliptic.P256(), k.secret)
 }
 
 func (k key) ecdh() (*ecdh.PrivateKey, error) {
@@ -224,15 +215,30 @@ func (k key) sign(data []byte) ([]byte, error) {
 		}
 		return r.Apply(power(), data)
 	case k.alg == algP256, k.alg == algP384:
-		e, err := k.ecdsa()
+		c := ec.P256
+		if k.alg == algP384 {
+			c = ec.P384
+		}
+		r, s, err := c.Sign(k.secret, data)
 		if err != nil {
 			return nil, err
 		}
-		return ecdsa.SignASN1(rand.Reader, e, data)
+		return tlv.Append(nil, 0x30, append(integer(r), integer(s)...)...), nil
 	case k.alg == algEd25519:
 		return ed25519.Sign(ed25519.NewKeyFromSeed(k.secret), data), nil
 	}
 	return nil, errKey
+}
+
+// integer is a number as DER has it.
+func integer(b []byte) []byte {
+	for len(b) > 1 && b[0] == 0 {
+		b = b[1:]
+	}
+	if b[0]&0x80 != 0 {
+		b = append([]byte{0}, b...)
+	}
+	return tlv.Append(nil, 0x02, b...)
 }
 
 // power is who does RSA: the platform, or the bundle itself when the persona says so.

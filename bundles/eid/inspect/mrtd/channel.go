@@ -227,7 +227,7 @@ func (c *channel) file(ctx context.Context, fid uint16, whole bool) ([]byte, err
 		case len(part) > n+8:
 			return out, fmt.Errorf("READ BINARY gives %d octets where %d were asked for", len(part), n)
 		}
-		if size >= 0 && len(part) < n && sw == 0x9000 && len(out)+len(part) < size && c.extended == 0 {
+		if size >= 0 && len(part) < n && sw == 0x9000 && len(out)+len(part) < size {
 			c.short = true
 		}
 		out = append(out, part...)

@@ -153,11 +153,13 @@ func (s *inspection) read(ctx context.Context) {
 	if !s.enter(ctx) {
 		return
 	}
-	if s.ch.short {
-		s.r.Warn("READ BINARY", "Doc 9303-10 3.6.3.2", "the chip gives fewer octets than were asked for, in the middle of a file")
-		s.ch.short = false
+	if !s.keep(ctx, "EF.COM", lds.FIDCOM, false) {
+		return
 	}
-	if !s.keep(ctx, "EF.COM", lds.FIDCOM, false) || !s.keep(ctx, "EF.SOD", lds.FIDSOD, false) {
+	if s.files["EF.COM"] != nil {
+		s.beyond(ctx)
+	}
+	if !s.keep(ctx, "EF.SOD", lds.FIDSOD, false) {
 		return
 	}
 	groups := s.present()
@@ -205,6 +207,51 @@ func (s *inspection) read(ctx context.Context) {
 	}
 	if s.ch.short {
 		s.r.Warn("READ BINARY", "Doc 9303-10 3.6.3.2", "the chip gives fewer octets than were asked for, in the middle of a file")
+	}
+	if s.secured && s.ch.sm != nil {
+		s.leave(ctx)
+	}
+}
+
+// beyond reads EF.COM, which is current, where no EF.COM is as long: a chip that gives
+// something there would give octets for ever to whoever reads to the end.
+func (s *inspection) beyond(ctx context.Context) {
+	const far = 0x7F00
+	b, sw, err := s.ch.read(ctx, far, 16)
+	switch {
+	case err != nil: // the files that come next tell it
+	case len(b) > 0 && (sw == 0x9000 || sw == 0x6282):
+		s.r.Fail("READ BINARY", "Doc 9303-10 3.6.3.2", "EF.COM has octets at %d, where it cannot have any: its end is not told", far)
+	default:
+		s.r.Pass("READ BINARY", "Doc 9303-10 3.6.3.2", "there is nothing behind the end of a file")
+	}
+}
+
+// leave ends the session the hard way: a command in plain has to end it, and then the
+// chip has to be closed again (Doc 9303-11 9.8.1).
+func (s *inspection) leave(ctx context.Context) {
+	const clause = "Doc 9303-11 9.8.1"
+	s.ch.sm = nil
+	get := command(0, 0xB0, 0x80|lds.SFICOM, 0, nil, 4)
+	b, _, err := s.ch.send(ctx, get)
+	if err != nil {
+		return
+	}
+	if len(b) > 0 {
+		s.r.Fail("End of the session", clause, "the chip answers a command in plain within secure messaging, with data")
+	} else {
+		s.r.Pass("End of the session", clause, "the chip does not answer a command in plain within secure messaging")
+	}
+	if _, _, err = s.ch.send(ctx, command(0, 0xA4, 0x04, 0x0C, lds.AID, -1)); err != nil {
+		return
+	}
+	if b, _, err = s.ch.send(ctx, get); err != nil {
+		return
+	}
+	if len(b) > 0 {
+		s.r.Fail("Access control", "Doc 9303-11 4.2", "without a session the chip gives EF.COM to everybody")
+	} else {
+		s.r.Pass("Access control", "Doc 9303-11 4.2", "without a session the chip gives nothing any more")
 	}
 }
 
