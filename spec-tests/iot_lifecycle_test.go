@@ -5,14 +5,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"io"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -28,73 +24,19 @@ import (
 )
 
 // provider is a cloud: an authority with EST, its registry, and an endpoint that takes
-// devices with a certificate of that authority which is not on its revocation list.
-type provider struct {
-	*ca.Authority
-	est   *httptest.Server
-	cloud string // HOST:PORT
-}
+// devices with a certificate of that authority which is not revoked.
+type provider struct{ *ca.Cloud }
 
-func newProvider(t *testing.T, p *iot.Profile, name string) *provider {
+func newProvider(t *testing.T, p *iot.Profile, name string) provider {
 	a, err := ca.New(p, ca.Options{Name: name})
 	require.NoError(t, err)
-	id, err := a.Server()
+	c, err := a.Open()
 	require.NoError(t, err)
-	c := &provider{Authority: a, est: httptest.NewUnstartedServer(a)}
-	c.est.TLS = ca.TLS(id)
-	c.est.StartTLS()
-	t.Cleanup(c.est.Close)
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{id}, ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: a.Pool(),
-		VerifyConnection: func(s tls.ConnectionState) error { return c.revoked(s.PeerCertificates[0]) },
-	})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = l.Close() })
-	c.cloud = l.Addr().String()
-	go func() {
-		for {
-			s, err := l.Accept()
-			if err != nil {
-				return
-			}
-			go func() { // says the name of the device
-				defer s.Close()
-				if s.(*tls.Conn).Handshake() == nil {
-					_, _ = io.WriteString(s, "hello "+s.(*tls.Conn).ConnectionState().PeerCertificates[0].Subject.CommonName)
-				}
-			}()
-		}
-	}()
-	return c
+	t.Cleanup(func() { require.NoError(t, c.Close()) })
+	return provider{c}
 }
 
-// revoked fetches the revocation list and looks for a certificate in it.
-func (c *provider) revoked(x *x509.Certificate) error {
-	r, err := c.client(nil).Get(c.est.URL + "/crl")
-	if err != nil {
-		return err
-	}
-	defer r.Body.Close()
-	der, err := io.ReadAll(r.Body)
-	if err != nil {
-		return err
-	}
-	crl, err := x509.ParseRevocationList(der)
-	if err != nil {
-		return err
-	}
-	if err := crl.CheckSignatureFrom(c.Certificate()); err != nil {
-		return err
-	}
-	for _, e := range crl.RevokedCertificateEntries {
-		if e.SerialNumber.Cmp(x.SerialNumber) == 0 {
-			return errors.New("revoked")
-		}
-	}
-	return nil
-}
-
-func (c *provider) client(id *tls.Certificate) *http.Client {
+func (c provider) client(id *tls.Certificate) *http.Client {
 	conf := &tls.Config{RootCAs: c.Pool()}
 	if id != nil {
 		conf.Certificates = []tls.Certificate{*id}
@@ -103,8 +45,8 @@ func (c *provider) client(id *tls.Certificate) *http.Client {
 }
 
 // registry is what GET /certificates tells of a key: states of its certificates.
-func (c *provider) registry(t *testing.T, keySHA256 string) (states []string) {
-	r, err := c.client(nil).Get(c.est.URL + "/certificates")
+func (c provider) registry(t *testing.T, keySHA256 string) (states []string) {
+	r, err := c.client(nil).Get(c.URL + "/certificates")
 	require.NoError(t, err)
 	defer r.Body.Close()
 	var l struct{ Certificates []ca.Record }
@@ -118,15 +60,9 @@ func (c *provider) registry(t *testing.T, keySHA256 string) (states []string) {
 }
 
 // connect opens a TLS session to the cloud with an identity and gives its greeting.
-func (c *provider) connect(id tls.Certificate) (string, error) {
-	d := tls.Dialer{NetDialer: &net.Dialer{}, Config: &tls.Config{RootCAs: c.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{id}}}
-	s, err := d.Dial("tcp", c.cloud)
-	if err != nil {
-		return "", err
-	}
-	defer s.Close()
-	b, err := io.ReadAll(s)
-	return string(b), err
+func (c provider) connect(id tls.Certificate) (string, error) {
+	_, lines, err := c.Connect(&tls.Config{RootCAs: c.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{id}}, "")
+	return strings.Join(lines, " "), err
 }
 
 // TestLifecycle takes device identities through their life: generated at issuance, exported
@@ -174,21 +110,21 @@ func TestLifecycle(t *testing.T) {
 		return s
 	}
 	a, b := newProvider(t, p, "Public Cloud A test CA"), newProvider(t, p, "Public Cloud B test CA")
-	enroll := func(c *provider, path string) tls.Certificate {
-		x, err := ca.Client{URL: c.est.URL, HTTP: c.client(nil)}.Enroll(t.Context(), get(path))
+	enroll := func(c provider, path string) tls.Certificate {
+		x, err := ca.Client{URL: c.URL, HTTP: c.client(nil)}.Enroll(t.Context(), get(path))
 		require.NoError(t, err)
 		k, err := applet.Key(host.ByID(0x51), host.ByID(0x51))
 		require.NoError(t, err)
 		return tls.Certificate{Certificate: [][]byte{x.Raw}, PrivateKey: k, Leaf: x}
 	}
-	revoke := func(c *provider, id tls.Certificate, reason string) {
+	revoke := func(c provider, id tls.Certificate, reason string) {
 		body := strings.NewReader(`{"serial":"` + id.Leaf.SerialNumber.Text(16) + `","reason":"` + reason + `"}`)
-		r, err := c.client(nil).Post(c.est.URL+"/revoke", "application/json", body)
+		r, err := c.client(nil).Post(c.URL+"/revoke", "application/json", body)
 		require.NoError(t, err)
 		require.NoError(t, r.Body.Close())
 		require.Equal(t, 200, r.StatusCode)
 	}
-	refused := func(c *provider, id tls.Certificate, why string) {
+	refused := func(c provider, id tls.Certificate, why string) {
 		t.Helper()
 		_, err := c.connect(id)
 		require.ErrorContains(t, err, why)
@@ -229,7 +165,7 @@ func TestLifecycle(t *testing.T) {
 
 	// 4. Renewal: the applet signs the TLS session of the renewal as well. The old
 	// certificate is superseded.
-	renewed, err := ca.Client{URL: a.est.URL, HTTP: a.client(&mine)}.Reenroll(t.Context(), get("identities/51/csr?name=device-2"))
+	renewed, err := ca.Client{URL: a.URL, HTTP: a.client(&mine)}.Reenroll(t.Context(), get("identities/51/csr?name=device-2"))
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(mine.Leaf.RawSubjectPublicKeyInfo, renewed.RawSubjectPublicKeyInfo))
 	revoke(a, mine, "superseded")
@@ -243,7 +179,7 @@ func TestLifecycle(t *testing.T) {
 	// 5. Revocation of the first identity: the cloud refuses it, and renews it no more.
 	revoke(a, issued, "keyCompromise")
 	refused(a, issued, "tls: ")
-	_, err = ca.Client{URL: a.est.URL, HTTP: a.client(&issued)}.Reenroll(t.Context(), get("identities/01/csr"))
+	_, err = ca.Client{URL: a.URL, HTTP: a.client(&issued)}.Reenroll(t.Context(), get("identities/01/csr"))
 	require.ErrorContains(t, err, "403 Forbidden: the certificate of the client has been revoked (keyCompromise)")
 
 	// 6. Another provider: a new key in the same container, certified by B, which the
