@@ -3,6 +3,7 @@ package spectests_test
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"math/rand"
 	"testing"
 	"time"
@@ -114,6 +115,33 @@ func TestEIDNativeAndWasmAgree(t *testing.T) {
 		p.agree()
 		p.another()
 	}
+}
+
+// TestEIDOversize: PUT DATA of 100 KiB in a chain ends where the card's memory for a command
+// ends; the object before stays, and the card goes on.
+func TestEIDOversize(t *testing.T) {
+	p := newEIDPair(t)
+	require.Equal(t, []byte{0x90, 0x00}, tail(p.send(unhexes(t, "00A404000BA000000308000010000100"), false)))
+	refused := 0
+	for n := range 100 << 10 / 255 {
+		c := append([]byte{0x10, 0xDB, 0x3F, 0xFF, 255}, make([]byte, 255)...)
+		if sw := tail(p.send(c, false)); !bytes.Equal(sw, []byte{0x90, 0x00}) {
+			require.Equal(t, []byte{0x67, 0x00}, sw, n)
+			refused++
+		}
+	}
+	require.Equal(t, 1, refused, "once in 100 KiB: what follows is a chain of its own")
+	require.Equal(t, []byte{0x68, 0x83}, tail(p.send(unhexes(t, "00CB3FFF035C017E00"), false)))
+	require.Equal(t, []byte{0x90, 0x00}, tail(p.send(unhexes(t, "00CB3FFF055C035FC10200"), false)))
+	p.agree()
+}
+
+func tail(r []byte) []byte { return r[max(0, len(r)-2):] }
+
+func unhexes(t testing.TB, s string) []byte {
+	b, err := hex.DecodeString(s)
+	require.NoError(t, err)
+	return b
 }
 
 // FuzzEID sends any commands in any order to both: [length, command]...

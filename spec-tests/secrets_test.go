@@ -12,8 +12,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/bundles/eid"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
-	"github.com/sspemu/sspemu/bundles/eid/pki"
+	"github.com/sspemu/sspemu/bundles/sdk"
+	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
 	"github.com/sspemu/sspemu/internal/trace"
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/vm"
@@ -62,10 +64,20 @@ func TestKeysStay(t *testing.T) {
 			secrets["chip authentication mapping"] = w.Static
 		}
 	}
-	piv := pki.Maker{Seed: []byte("piv " + doc.Get("seed").Text())}
-	for _, name := range []string{"f9", "sm/cs2", "sm/cs7"} {
-		secrets[name] = piv.Secret(name, 40)
+	// Those of the other documents, as they are in the memory of the card.
+	native := sdktest.New(t, func() sdk.App { return eid.New() })
+	require.NoError(t, native.PersonaliseYAML(pkg.DefaultPersona, pkg.Schema))
+	for name, v := range native.NVM() {
+		switch {
+		case strings.HasPrefix(name, "k/"): // slots of PIV: algorithm, policies, origin
+			secrets["PIV "+name] = v[4:]
+		case strings.HasPrefix(name, "d/k"): // devices of mobile documents: kind
+			secrets["mobile document "+name] = v[1:]
+		case name == "sm/cs2" || name == "sm/cs7":
+			secrets["PIV "+name] = v
+		}
 	}
+	require.GreaterOrEqual(t, len(secrets), 9)
 	for name, k := range secrets {
 		require.GreaterOrEqual(t, len(k), 28, name)
 	}

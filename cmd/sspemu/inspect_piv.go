@@ -89,7 +89,7 @@ func (o *inspectPIVFlags) ofPersona(c *reader.Config) error {
 	if c.Anchors != nil {
 		return nil
 	}
-	der, err := piv.Anchor(section, doc.Get("seed").Text())
+	der, err := piv.Anchor(section, seedOf(doc))
 	if err != nil {
 		return fmt.Errorf("persona: trust anchor: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/issue"
 	"github.com/sspemu/sspemu/bundles/eid/lds"
 	"github.com/sspemu/sspemu/bundles/eid/mdl"
+	"github.com/sspemu/sspemu/bundles/eid/piv"
 	"github.com/sspemu/sspemu/bundles/eid/pki"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/ec"
@@ -41,7 +42,8 @@ With --anchors, the directory gets what an inspection system has to know:
                               its private key (PKCS #8), for data groups 3 and 4
   mdl/iaca.pem, mdl/ds.pem    issuing authority and document signer of mobile documents
   mdl/reader-ca.pem, mdl/reader.pem, mdl/reader-key.pem
-                              a reader that the mobile documents know, with its private key`,
+                              a reader that the mobile documents know, with its private key
+  piv/ca.pem                  authority of the PIV card's certificates`,
 		Example: `  sspemu persona eid --anchors trust
   sspemu inspect mrtd --anchors trust --link 'pcsc:Virtual PCD'`,
 		Args: cobra.MaximumNArgs(1),
@@ -180,8 +182,16 @@ func eidPersona(file string) (*sdk.Doc, error) {
 	return doc, nil
 }
 
+// seedOf is the seed of a persona, which may have none.
+func seedOf(doc *sdk.Doc) string {
+	if !doc.Has("seed") {
+		return ""
+	}
+	return doc.Get("seed").Text()
+}
+
 // writeAnchors writes the trust anchors of a persona into a directory, those of mobile
-// documents into one below: neither is trusted for the other.
+// documents and of the PIV card into one below each: none is trusted for another.
 func writeAnchors(doc *sdk.Doc, dir string) (names []string, err error) {
 	var files []issue.Content
 	if doc.Has("mrtd") {
@@ -203,6 +213,13 @@ func writeAnchors(doc *sdk.Doc, dir string) (names []string, err error) {
 			files = append(files, issue.Content{Name: "mdl/" + c.name + ".pem", Data: issue.PEM("CERTIFICATE", c.cert.Raw)})
 		}
 		files = append(files, issue.Content{Name: "mdl/reader-key.pem", Data: issue.PEM("PRIVATE KEY", a.ReaderKey.PKCS8()), Secret: true})
+	}
+	if section := doc.Get("piv"); section.Exists() {
+		der, err := piv.Anchor(section, seedOf(doc))
+		if err != nil {
+			return nil, fmt.Errorf("persona: trust anchors: %w", err)
+		}
+		files = append(files, issue.Content{Name: "piv/ca.pem", Data: issue.PEM("CERTIFICATE", der)})
 	}
 	for _, f := range files {
 		path := filepath.Join(dir, filepath.FromSlash(f.Name))

@@ -60,7 +60,7 @@ func (c *Card) authenticate(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 		return apdu.ReferencedDataNotFound
 	case k.alg != cmd.P1:
 		return apdu.WrongP1P2
-	case k.pin == pinOnce && !c.verified, k.pin == pinAlways && !c.just:
+	case k.pin == pinOnce && !c.pin(), k.pin == pinAlways && !c.just:
 		return apdu.SecurityNotSatisfied
 	}
 	var out []byte

@@ -38,10 +38,17 @@ func free(t tlv.Tag) bool {
 	return t == tagCHUID || t == tagCardCert || t == tagSigner || t == tagBIT
 }
 
-// usage is the PIN usage policy of the discovery object (part 1 3.3.2): the PIN of the
-// application; 08 that there is a virtual contact interface, 04 without a pairing code.
-func usage() byte {
-	b := byte(0x40)
+// usage is the PIN usage policy of the discovery object (part 1 3.3.2): 40 the PIN of the
+// application, 20 that of the card too, and which of them is asked for first (10, 20); 08
+// that there is a virtual contact interface, 04 without a pairing code.
+func usage() []byte {
+	b, first := byte(0x40), byte(0x00)
+	if isPIN(refGlobal) {
+		b, first = 0x60, 0x10
+		if v, _ := sdk.NVM.Get("global/primary"); len(v) > 0 {
+			first = 0x20
+		}
+	}
 	_, cs2 := sdk.NVM.Get("sm/cs2")
 	_, cs7 := sdk.NVM.Get("sm/cs7")
 	if cs2 || cs7 {
@@ -50,7 +57,7 @@ func usage() byte {
 			b |= 0x04
 		}
 	}
-	return b
+	return []byte{b, first}
 }
 
 // contact tells whether the terminal reaches the card by contacts.
@@ -84,13 +91,13 @@ func (c *Card) getData(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	switch {
 	case !ok || len(rest) > 0:
 		return apdu.WrongData
-	case t == tagDiscovery: // part 1 3.3.2: PIV PIN only
+	case t == tagDiscovery: // part 1 3.3.2
 		m := r.Begin(uint32(tagDiscovery))
 		r.TLV(0x4F, AID)
-		r.TLV(0x5F2F, []byte{usage(), 0x00})
+		r.TLV(0x5F2F, usage())
 		r.End(m)
 		return apdu.OK
-	case needsPIN(t) && !c.verified, !c.may(free(t)):
+	case needsPIN(t) && !c.pin(), !c.may(free(t)):
 		return apdu.SecurityNotSatisfied
 	}
 	v, ok := sdk.NVM.Get(objectKey(t))

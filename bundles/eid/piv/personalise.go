@@ -17,8 +17,11 @@ func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 			err = sdk.NVM.Put(name, v)
 		}
 	}
-	for ref, name := range map[byte]string{refPIN: "pin", refPUK: "puk"} {
+	for ref, name := range map[byte]string{refPIN: "pin", refPUK: "puk", refGlobal: "global_pin"} {
 		p := d.Get(name)
+		if !p.Exists() {
+			continue // only that of the card may not be there
+		}
 		v := []byte(p.Get("value").Text())
 		n := int(p.Get("tries").Int(1, 15))
 		for len(v) < pinSize {
@@ -27,8 +30,11 @@ func (c *Card) Personalise(d *sdk.Doc, seed string) error {
 		if !valid(ref, v) {
 			return p.Get("value").Refuse("is not 6 to 8 digits")
 		}
-		put("factory/"+name, v)
-		put(name, append(v, byte(n), byte(n)))
+		put("factory/"+pinKey(ref), v)
+		put(pinKey(ref), append(v, byte(n), byte(n)))
+		if first := p.Get("primary"); first.Exists() && first.Bool() {
+			put("global/primary", []byte{1})
+		}
 	}
 	k := d.Get("management_key")
 	alg := map[string]byte{"3des": alg3DES, "aes128": algAES128, "aes192": algAES192, "aes256": algAES256}[k.Get("algorithm").Text()]

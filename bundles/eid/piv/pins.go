@@ -9,8 +9,9 @@ import (
 
 // Key references of PINs (part 1 table 4).
 const (
-	refPIN = 0x80
-	refPUK = 0x81
+	refGlobal = 0x00 // of the whole card, where the persona has one
+	refPIN    = 0x80
+	refPUK    = 0x81
 )
 
 // pinSize is the length of PIN and PUK, filled up with FF (part 2 2.4.3).
@@ -18,10 +19,33 @@ const pinSize = 8
 
 // A PIN in NVM: its value, tries left, tries at most.
 func pinKey(ref byte) string {
-	if ref == refPUK {
+	switch ref {
+	case refGlobal:
+		return "global"
+	case refPUK:
 		return "puk"
 	}
 	return "pin"
+}
+
+// isPIN tells whether a key reference is that of a PIN that there is.
+func isPIN(ref byte) bool {
+	_, _, there := tries(ref)
+	return there && (ref == refPIN || ref == refGlobal)
+}
+
+// pin tells whether a PIN was verified: that of the application or that of the card (part
+// 1 3.3.2: either satisfies what needs a PIN).
+func (c *Card) pin() bool { return c.verified || c.global }
+
+// prove sets what is known of a PIN.
+func (c *Card) prove(ref byte, good bool) {
+	if ref == refGlobal {
+		c.global = good
+	} else {
+		c.verified = good
+	}
+	c.just = good
 }
 
 // tries are those left and the most of a PIN.
@@ -90,30 +114,29 @@ func (c *Card) verify(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	if !c.may(false) {
 		return apdu.SecurityNotSatisfied
 	}
-	if cmd.P2 != refPIN {
+	if !isPIN(cmd.P2) {
 		return apdu.ReferencedDataNotFound
 	}
 	switch {
 	case cmd.P1 == 0xFF && len(cmd.Data) == 0:
-		c.verified, c.just = false, false
+		c.prove(cmd.P2, false)
 		return apdu.OK
 	case cmd.P1 != 0x00:
 		return apdu.WrongP1P2
 	case len(cmd.Data) == 0:
-		if c.verified {
+		if c.verified && cmd.P2 == refPIN || c.global && cmd.P2 == refGlobal {
 			return apdu.OK
 		}
-		left, _, _ := tries(refPIN)
+		left, _, _ := tries(cmd.P2)
 		if left == 0 {
 			return apdu.AuthBlocked
 		}
 		return apdu.Counter | sdk.SW(left)
-	case !valid(refPIN, cmd.Data):
+	case !valid(cmd.P2, cmd.Data):
 		return apdu.WrongData // it costs no try (part 2 3.2.1)
 	}
-	sw := check(refPIN, cmd.Data)
-	c.verified = sw == apdu.OK
-	c.just = c.verified
+	sw := check(cmd.P2, cmd.Data)
+	c.prove(cmd.P2, sw == apdu.OK)
 	return sw
 }
 
@@ -124,7 +147,7 @@ func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 		return apdu.SecurityNotSatisfied
 	case cmd.P1 != 0x00:
 		return apdu.WrongP1P2
-	case cmd.P2 != refPIN && cmd.P2 != refPUK:
+	case !isPIN(cmd.P2) && cmd.P2 != refPUK:
 		return apdu.ReferencedDataNotFound
 	case len(cmd.Data) != 2*pinSize:
 		return apdu.WrongLength
@@ -133,8 +156,8 @@ func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	}
 	sw := check(cmd.P2, cmd.Data[:pinSize])
 	if sw != apdu.OK {
-		if cmd.P2 == refPIN {
-			c.verified, c.just = false, false
+		if cmd.P2 != refPUK {
+			c.prove(cmd.P2, false)
 		}
 		return sw
 	}
@@ -142,8 +165,8 @@ func (c *Card) changeReference(cmd *sdk.Command, _ *sdk.Response) sdk.SW {
 	if storePIN(cmd.P2, cmd.Data[pinSize:], most, most) != nil {
 		return apdu.MemoryProblem
 	}
-	if cmd.P2 == refPIN {
-		c.verified, c.just = true, true
+	if cmd.P2 != refPUK {
+		c.prove(cmd.P2, true)
 	}
 	return apdu.OK
 }

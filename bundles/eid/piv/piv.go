@@ -25,6 +25,7 @@ var AID = []byte{0xA0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00, 0x01, 0x0
 // Card is the application, an sdk.Applet.
 type Card struct {
 	verified bool   // the PIN was verified since SELECT
+	global   bool   // the PIN of the card was verified since the reset
 	just     bool   // and no key with the policy "always" was used since
 	admin    bool   // the administration key was used
 	expect   []byte // what the next step of GENERAL AUTHENTICATE with that key has to bring
@@ -40,19 +41,19 @@ func New() *Card { return &Card{} }
 // Load has nothing to load: commands read what they need.
 func (c *Card) Load() error { return nil }
 
-// Forget drops the security status.
+// Forget drops the security status: the card was reset.
 func (c *Card) Forget() { *c = Card{} }
 
-// Deselect implements sdk.Deselecter: another application ends the security status
-// (part 2 3.1.1).
-func (c *Card) Deselect(int) { c.Forget() }
+// Deselect implements sdk.Deselecter: another application ends the security status of
+// this one, and not that of the card (part 2 3.1.1).
+func (c *Card) Deselect(int) { *c = Card{global: c.global} }
 
 // Select answers with the application property template (part 2 table 3).
 func (c *Card) Select(_ int, _ *sdk.Command, r *sdk.Response) sdk.SW {
 	if _, ok := sdk.NVM.Size("pin"); !ok { // the persona has no PIV card
 		return apdu.FileNotFound
 	}
-	c.Forget()
+	c.Deselect(0)
 	m := r.Begin(0x61)
 	r.TLV(0x4F, AID[5:])
 	n := r.Begin(0x79)
@@ -126,9 +127,9 @@ func (c *Card) Describe(d *face.Description) {
 	for _, p := range []struct {
 		name string
 		ref  byte
-	}{{"PIV PIN", refPIN}, {"PUK", refPUK}} {
+	}{{"PIV PIN", refPIN}, {"Global PIN", refGlobal}, {"PUK", refPUK}} {
 		if left, most, ok := tries(p.ref); ok {
-			d.PINs = append(d.PINs, face.PIN{Name: p.name, Enabled: true, Verified: p.ref == refPIN && c.verified, Left: left, Most: most})
+			d.PINs = append(d.PINs, face.PIN{Name: p.name, Enabled: true, Verified: p.ref == refPIN && c.verified || p.ref == refGlobal && c.global, Left: left, Most: most})
 		}
 	}
 	n := int64(0)
