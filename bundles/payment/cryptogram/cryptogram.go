@@ -20,6 +20,8 @@ import (
 	"crypto/sha1"
 	"errors"
 	"math/bits"
+
+	"github.com/sspemu/sspemu/internal/cmac"
 )
 
 // Cipher is the block cipher of an application.
@@ -181,7 +183,7 @@ func pad(data []byte, size int, p Padding) []byte {
 func MAC(c Cipher, key, data []byte, n int, p Padding) []byte {
 	full := retailMAC
 	if c == AES {
-		full = cmac
+		full = code
 	}
 	return full(key, data, p)[:n]
 }
@@ -208,40 +210,8 @@ func retailMAC(key, data []byte, p Padding) []byte {
 	return h
 }
 
-// cmac is NIST SP 800-38B with AES.
-func cmac(key, data []byte, _ Padding) []byte {
-	k := AES.block(key)
-	sub := make([]byte, 16)
-	k.Encrypt(sub, sub)
-	double(sub)
-	whole := len(data) > 0 && len(data)%16 == 0
-	if !whole {
-		double(sub)
-		data = pad(data, 16, Method2)
-	}
-	h := make([]byte, 16)
-	for ; len(data) > 0; data = data[16:] {
-		for i := range h {
-			h[i] ^= data[i]
-			if len(data) == 16 {
-				h[i] ^= sub[i]
-			}
-		}
-		k.Encrypt(h, h)
-	}
-	return h
-}
-
-// double is multiplication by x in GF(2^128).
-func double(b []byte) {
-	carry := byte(0)
-	for i := len(b) - 1; i >= 0; i-- {
-		next := b[i] >> 7
-		b[i] = b[i]<<1 | carry
-		carry = next
-	}
-	b[len(b)-1] ^= 0x87 * carry
-}
+// code is CMAC, which pads by itself.
+func code(key, data []byte, _ Padding) []byte { return cmac.Sum(AES.block(key), data) }
 
 // Encipher is encipherment for confidentiality (9.3, annex A1.1): 80 00 .. as padding,
 // CBC with zeros as initial vector.
