@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -14,6 +15,8 @@ import (
 	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/bundles/eid"
 	"github.com/sspemu/sspemu/bundles/eid/issue"
+	"github.com/sspemu/sspemu/bundles/iot"
+	iotprofile "github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
 	"github.com/sspemu/sspemu/internal/trace"
@@ -43,45 +46,76 @@ func (l *listener) Write(p []byte) (int, error) {
 	return l.all.Write(p)
 }
 
-// TestKeysStay: while every suite about the identity card is played, no private key of
-// the persona is in anything that crosses a link, the SCL or the ABI, or in the log. What
-// is written to NVM is personalisation, which is before the trace.
+// TestKeysStay: while every suite about a card is played, no private key of the persona is
+// in anything that crosses a link, the SCL or the ABI, or in the log. What is written to
+// NVM is personalisation, which is before the trace.
 func TestKeysStay(t *testing.T) {
-	spb, err := bundles.Open("eid")
+	t.Run("eid", func(t *testing.T) {
+		pkg := bundle(t, "eid")
+		doc, err := issue.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+		require.NoError(t, err)
+		chip, err := issue.New(doc)
+		require.NoError(t, err)
+		secrets := map[string][]byte{"active authentication": chip.AA.Private}
+		for _, k := range chip.CA {
+			secrets["chip authentication"] = k.Private
+		}
+		for _, w := range chip.PACE {
+			if w.Static != nil {
+				secrets["chip authentication mapping"] = w.Static
+			}
+		}
+		for name, v := range personalised(t, pkg, func() sdk.App { return eid.New() }) {
+			switch {
+			case strings.HasPrefix(name, "k/"): // slots of PIV: algorithm, policies, origin
+				secrets["PIV "+name] = v[4:]
+			case strings.HasPrefix(name, "d/k"): // devices of mobile documents: kind
+				secrets["mobile document "+name] = v[1:]
+			case name == "sm/cs2" || name == "sm/cs7":
+				secrets["PIV "+name] = v
+			}
+		}
+		require.GreaterOrEqual(t, len(secrets), 9)
+		keysStay(t, "eid", secrets)
+	})
+	t.Run("iot", func(t *testing.T) {
+		pkg := bundle(t, "iot")
+		p, err := iotprofile.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+		require.NoError(t, err)
+		stored := personalised(t, pkg, func() sdk.App { return iot.New() })
+		secrets := map[string][]byte{}
+		for i, c := range p.Containers {
+			v, filled := stored["o/"+strconv.Itoa(i)]
+			if filled && (c.Kind == iotprofile.Private || c.Kind == iotprofile.Secret) {
+				secrets[c.Kind.String()+" "+string(c.Label)] = v[:len(v)-4] // a check follows
+			}
+		}
+		require.GreaterOrEqual(t, len(secrets), 5)
+		keysStay(t, "iot", secrets)
+	})
+}
+
+func bundle(t *testing.T, name string) *loader.Package {
+	spb, err := bundles.Open(name)
 	require.NoError(t, err)
 	pkg, err := loader.Parse(spb)
 	require.NoError(t, err)
-	doc, err := issue.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(t, err)
-	chip, err := issue.New(doc)
-	require.NoError(t, err)
-	secrets := map[string][]byte{"active authentication": chip.AA.Private}
-	for _, k := range chip.CA {
-		secrets["chip authentication"] = k.Private
-	}
-	for _, w := range chip.PACE {
-		if w.Static != nil {
-			secrets["chip authentication mapping"] = w.Static
-		}
-	}
-	// Those of the other documents, as they are in the memory of the card.
-	native := sdktest.New(t, func() sdk.App { return eid.New() })
+	return pkg
+}
+
+// personalised is what the card of the default persona holds.
+func personalised(t *testing.T, pkg *loader.Package, app func() sdk.App) map[string][]byte {
+	native := sdktest.New(t, app)
 	require.NoError(t, native.PersonaliseYAML(pkg.DefaultPersona, pkg.Schema))
-	for name, v := range native.NVM() {
-		switch {
-		case strings.HasPrefix(name, "k/"): // slots of PIV: algorithm, policies, origin
-			secrets["PIV "+name] = v[4:]
-		case strings.HasPrefix(name, "d/k"): // devices of mobile documents: kind
-			secrets["mobile document "+name] = v[1:]
-		case name == "sm/cs2" || name == "sm/cs7":
-			secrets["PIV "+name] = v
-		}
-	}
-	require.GreaterOrEqual(t, len(secrets), 9)
+	return native.NVM()
+}
+
+func keysStay(t *testing.T, name string, secrets map[string][]byte) {
 	for name, k := range secrets {
 		require.GreaterOrEqual(t, len(k), 28, name)
 	}
-
+	spb, err := bundles.Open(name)
+	require.NoError(t, err)
 	ctx := context.Background()
 	engine, err := vm.New(vm.Config{CacheDir: cacheDir(t)})
 	require.NoError(t, err)
@@ -95,7 +129,7 @@ func TestKeysStay(t *testing.T) {
 	require.NoError(t, err)
 	var about []*spectests.Suite
 	for _, s := range all {
-		if s.Bundle == "eid" {
+		if s.Bundle == name {
 			about = append(about, s)
 		}
 	}

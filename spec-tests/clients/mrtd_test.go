@@ -1,15 +1,22 @@
 package clients
 
 import (
+	"context"
 	"encoding/json"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/sspemu/sspemu/bundles/eid/inspect"
+	"github.com/sspemu/sspemu/bundles/eid/inspect/mrtd"
 	"github.com/sspemu/sspemu/internal/pcscdtest"
+	"github.com/sspemu/sspemu/scl/terminal"
+	"github.com/sspemu/sspemu/transport"
+	"github.com/sspemu/sspemu/transport/iso7816"
 )
 
 // compiled is a C program of testdata, built with the libraries of Debian.
@@ -92,4 +99,34 @@ func portrait(t *testing.T, e *emulator) []byte {
 	}
 	t.Fatal("no portrait")
 	return nil
+}
+
+// BenchmarkPCSCInspection reads and verifies the whole travel document of the default
+// persona through a PC/SC reader: bin/sspemu in the virtual one.
+func BenchmarkPCSCInspection(b *testing.B) {
+	d := pcscdtest.Start(b)
+	if d == nil {
+		return
+	}
+	serve(b, nil, "--ephemeral", "--api", "off", "--active", "eid", "--link", d.URL)
+	ctx := context.Background()
+	l, err := transport.Open("pcsc:"+pcscdtest.Reader+" 00 00?protocol=t1", transport.Controller, iso7816.Schemes)
+	require.NoError(b, err)
+	card := terminal.NewClient(l)
+	require.Eventually(b, func() bool { return card.Open(ctx) == nil }, 20*time.Second, 50*time.Millisecond)
+	b.Cleanup(func() { card.Close() })
+	for _, v := range []struct{ name, way string }{{"PACE P-256 AES-128", "gm aes 128 P-256"}, {"BAC", "none"}} {
+		b.Run(v.name, func(b *testing.B) {
+			config := mrtd.Config{PACE: v.way}
+			require.NoError(b, config.Passwords.FromFields("L898902C3", "740812", "360104"))
+			for b.Loop() {
+				_, err := card.PowerOn(ctx)
+				require.NoError(b, err)
+				if err := mrtd.Inspect(ctx, card, config, &inspect.Report{Date: time.Now()}); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(b.Elapsed().Seconds()*1000/float64(b.N), "ms/inspection")
+		})
+	}
 }
