@@ -101,6 +101,17 @@ func portrait(t *testing.T, e *emulator) []byte {
 	return nil
 }
 
+// TestConformEID plays the suites of the identity card through the real reader, on a card
+// that answers as on T=1: they want whole answers.
+func TestConformEID(t *testing.T) {
+	e := start(t, "?protocol=t1", "--active", "eid")
+	if e == nil {
+		return
+	}
+	out := e.run(t, e.binary, "conform", "--link", "pcsc:"+pcscdtest.Reader+" 00 00", "--bundle", "eid")
+	require.Regexp(t, `2\d\d pass, 0 fail`, out)
+}
+
 // BenchmarkPCSCInspection reads and verifies the whole travel document of the default
 // persona through a PC/SC reader: bin/sspemu in the virtual one.
 func BenchmarkPCSCInspection(b *testing.B) {
