@@ -7,6 +7,8 @@ import (
 	"crypto/subtle"
 	"errors"
 	"hash/crc32"
+
+	"github.com/sspemu/sspemu/internal/cmac"
 )
 
 // What Keys cannot do.
@@ -77,7 +79,7 @@ func check(c Check, a Algorithm, key, b []byte) ([]byte, error) {
 		return nil, err
 	}
 	if a == AES {
-		return CMAC(block, b)[:8], nil
+		return cmac.Sum(block, b)[:8], nil
 	}
 	// ISO/IEC 9797-1 MAC algorithm 1 with padding method 1, of triple DES.
 	var h [8]byte
@@ -103,34 +105,4 @@ func crc16(b []byte) uint16 {
 		}
 	}
 	return ^c
-}
-
-// CMAC is the code of NIST SP 800-38B with a cipher of 16-byte blocks.
-func CMAC(block cipher.Block, b []byte) []byte {
-	var k, h [16]byte
-	block.Encrypt(k[:], k[:])
-	double(&k)
-	for len(b) > 16 {
-		subtle.XORBytes(h[:], h[:], b[:16])
-		block.Encrypt(h[:], h[:])
-		b = b[16:]
-	}
-	var last [16]byte
-	if n := copy(last[:], b); n < 16 {
-		last[n] = 0x80
-		double(&k)
-	}
-	subtle.XORBytes(h[:], h[:], last[:])
-	subtle.XORBytes(h[:], h[:], k[:])
-	block.Encrypt(h[:], h[:])
-	return h[:]
-}
-
-// double is multiplication by x in GF(2^128).
-func double(b *[16]byte) {
-	carry := b[0] >> 7
-	for i := range 15 {
-		b[i] = b[i]<<1 | b[i+1]>>7
-	}
-	b[15] = b[15]<<1 ^ carry*0x87
 }
