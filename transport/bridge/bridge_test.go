@@ -532,7 +532,7 @@ func TestURL(t *testing.T) {
 		}
 	}
 	_, err := newPlaceOf(t, "bridge:/dev/none of these").dial()
-	require.ErrorContains(t, err, "is the board plugged in?")
+	require.ErrorContains(t, err, "is the device plugged in?")
 	_, err = newPlaceOf(t, "bridge:/dev/null").dial()
 	require.ErrorContains(t, err, "/dev/null is no serial device")
 }

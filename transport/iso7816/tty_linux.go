@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	ttys "github.com/sspemu/sspemu/internal/tty"
 )
 
 // tty is a terminal device.
@@ -163,60 +164,24 @@ func (u *realUART) watch(f func()) {
 // newPTY makes a pseudo-terminal and gives the side that is ours and the name of the
 // other. That one is held open, too, so that it may be opened and closed by others.
 func newPTY(link string) (port, string, error) {
-	f, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0)
+	p, err := ttys.NewPTY(link)
 	if err != nil {
 		return nil, "", err
 	}
-	m := &master{tty: tty{f}}
-	var n uint32
-	err = m.control(func(fd int) (err error) {
-		if err = unix.IoctlSetPointerInt(fd, unix.TIOCSPTLCK, 0); err == nil {
-			n, err = unix.IoctlGetUint32(fd, unix.TIOCGPTN)
-		}
-		return err
-	})
-	name := "/dev/pts/" + strconv.FormatUint(uint64(n), 10)
-	if err == nil {
-		var s *os.File
-		if s, err = os.OpenFile(name, os.O_RDWR|unix.O_NOCTTY|unix.O_NONBLOCK, 0); err == nil {
-			m.slave = s
-			err = tty{s}.mode(9600, 0, false)
-		}
-	}
-	if err == nil && link != "" {
-		if err = symlink(name, link); err == nil {
-			m.link, m.name = link, name
-		}
-	}
-	if err != nil {
-		_ = m.Close()
-		return nil, "", err
-	}
-	return m, name, nil
-}
-
-// symlink makes link point to name, in place of a symbolic link that is there already.
-func symlink(name, link string) error {
-	if i, err := os.Lstat(link); err == nil && i.Mode()&fs.ModeSymlink != 0 {
-		if err := os.Remove(link); err != nil {
-			return err
-		}
-	}
-	return os.Symlink(name, link)
+	return &master{tty{p.File}, p}, p.Name, nil
 }
 
 // master is our side of a pseudo-terminal.
 type master struct {
 	tty
-	slave      *os.File
-	link, name string
+	p *ttys.PTY
 }
 
 // pending is how much the other side has written that was not read here.
 func (m *master) pending() int { return m.tty.waiting() }
 
 // unread is how much was written here that the other side has not read.
-func (m *master) unread() int { return tty{m.slave}.waiting() }
+func (m *master) unread() int { return tty{m.p.Other}.waiting() }
 
 // waiting is how much can be read at once.
 func (t tty) waiting() (n int) {
@@ -227,12 +192,4 @@ func (t tty) waiting() (n int) {
 	return n
 }
 
-func (m *master) Close() error {
-	if to, err := os.Readlink(m.link); err == nil && m.link != "" && to == m.name {
-		_ = os.Remove(m.link) // it points to nothing any more
-	}
-	if m.slave != nil {
-		_ = m.slave.Close() // nothing to learn from it
-	}
-	return m.tty.Close()
-}
+func (m *master) Close() error { return m.p.Close() }

@@ -1,0 +1,4 @@
+package modem
+
+// Greeting is how long a modem may take for its first answers.
+const Greeting = greeting
