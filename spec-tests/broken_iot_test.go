@@ -7,18 +7,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"os"
 	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.yaml.in/yaml/v3"
 
-	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/bundles/iot/host"
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
-	"github.com/sspemu/sspemu/primary/loader"
 )
 
 // tamperedIoT is one way to tamper with an IoT SAFE applet.
@@ -62,55 +58,20 @@ var iotFaults = map[string]func(capdu, rapdu []byte) []byte{
 // are about it, and a cloud sees what it can see.
 func TestTamperedApplets(t *testing.T) {
 	const file = "testdata/tampered_iot.yaml"
-	spb, err := bundles.Open("iot")
-	require.NoError(t, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(t, err)
-	suites, err := Suites()
-	require.NoError(t, err)
-	suites, err = Select(suites, []string{"gsma_iot_05"})
-	require.NoError(t, err)
-	b, err := os.ReadFile(file)
-	require.NoError(t, err)
-	var want []tamperedIoT
-	require.NoError(t, yaml.Unmarshal(b, &want))
+	x := tamper(t, "iot", "gsma_iot_05")
+	want := known[tamperedIoT](t, file)
 	got := slices.Clone(want)
 	for i := range got {
 		c := &got[i]
-		var changes []Change
-		for p, v := range c.Persona {
-			changes = append(changes, Change{p, v})
-		}
 		receive := iotFaults[c.Name]
-		require.True(t, receive != nil != (changes != nil), c.Name)
-		persona, err := changed(pkg.DefaultPersona, changes)
-		require.NoError(t, err, c.Name)
-		target, stop, err := InProcess{Engine: engine, Package: spb, Persona: persona}.Target(context.Background())
-		require.NoError(t, err, c.Name)
-		target.Terminal = brokenTerminal{Terminal: target.Terminal, receive: receive}
-		target.Personalise = nil // those applets would be whole
+		require.True(t, receive != nil != (c.Persona != nil), c.Name)
+		target, stop := x.target(x.persona(c.Persona), receive)
 		c.Cloud = visitCloud(t, target)
-		rep, err := Run(context.Background(), target, suites, nil)
-		require.NoError(t, err)
+		c.Fails = x.fails(target)
 		require.NoError(t, stop())
-		require.False(t, rep.OK(), c.Name)
-		c.Fails = nil
-		for _, s := range rep.Suites {
-			for _, r := range s.Results {
-				if r.Outcome == Fail {
-					c.Fails = append(c.Fails, s.Name+"/"+r.Case)
-				}
-			}
-		}
+		require.NotEmpty(t, c.Fails, c.Name)
 	}
-	if *update {
-		b, err := yaml.Marshal(got)
-		require.NoError(t, err)
-		head := "# Tampered IoT SAFE applets: changes of the default persona, what comes of a session with\n# public cloud A, and which cases fail. A name without changes is a fault of\n# broken_iot_test.go.\n# go test ./spec-tests -run TamperedApplets -update\n"
-		require.NoError(t, os.WriteFile(file, append([]byte(head), b...), 0o644))
-		return
-	}
-	require.Equal(t, want, got)
+	confirm(t, file, "# Tampered IoT SAFE applets: changes of the default persona, what comes of a session with\n# public cloud A, and which cases fail. A name without changes is a fault of\n# broken_iot_test.go.\n# go test ./spec-tests -run TamperedApplets -update\n", want, got)
 }
 
 // visitCloud opens a mutually authenticated TLS 1.3 session with the identity of public

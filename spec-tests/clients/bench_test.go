@@ -140,6 +140,24 @@ func BenchmarkPCSC(b *testing.B) {
 	b.ReportMetric(echo/emulator, "sspemu/bare")
 }
 
+// inReader is bin/sspemu in the virtual reader, as a terminal behind pcscd has it; nil
+// where pcscd is not installed.
+func inReader(b *testing.B, bundle string) *terminal.Client {
+	d := pcscdtest.Start(b)
+	if d == nil {
+		return nil
+	}
+	serve(b, nil, "--ephemeral", "--api", "off", "--active", bundle, "--link", d.URL)
+	l, err := transport.Open("pcsc:"+pcscdtest.Reader+" 00 00?protocol=t1", transport.Controller, iso7816.Schemes)
+	require.NoError(b, err)
+	card := terminal.NewClient(l)
+	require.Eventually(b, func() bool { return card.Open(context.Background()) == nil }, 20*time.Second, 50*time.Millisecond)
+	b.Cleanup(func() { card.Close() })
+	_, err = card.PowerOn(context.Background())
+	require.NoError(b, err)
+	return card
+}
+
 // BenchmarkServe starts bin/sspemu until it says ready, with an empty cache of
 // compiled bundles and with a full one, and reports the memory it has then.
 func BenchmarkServe(b *testing.B) {

@@ -14,9 +14,6 @@ import (
 
 	"github.com/sspemu/sspemu/bundles/iot/host"
 	"github.com/sspemu/sspemu/internal/pcscdtest"
-	"github.com/sspemu/sspemu/scl/terminal"
-	"github.com/sspemu/sspemu/transport"
-	"github.com/sspemu/sspemu/transport/iso7816"
 )
 
 // TestConformIoT plays the suite of the IoT bundle through the real reader, on a card that
@@ -70,19 +67,11 @@ exec openssl s_server -accept "$1" -cert cert -key key -Verify 1 -rev -quiet`, "
 // BenchmarkPCSCHandshake is a mutual TLS 1.3 handshake whose client key is behind a PC/SC
 // reader: bin/sspemu in the virtual one. The key of the server is there too.
 func BenchmarkPCSCHandshake(b *testing.B) {
-	d := pcscdtest.Start(b)
-	if d == nil {
+	card := inReader(b, "iot")
+	if card == nil {
 		return
 	}
-	serve(b, nil, "--ephemeral", "--api", "off", "--active", "iot", "--link", d.URL)
 	ctx := context.Background()
-	l, err := transport.Open("pcsc:"+pcscdtest.Reader+" 00 00?protocol=t1", transport.Controller, iso7816.Schemes)
-	require.NoError(b, err)
-	card := terminal.NewClient(l)
-	require.Eventually(b, func() bool { return card.Open(ctx) == nil }, 20*time.Second, 50*time.Millisecond)
-	b.Cleanup(func() { card.Close() })
-	_, err = card.PowerOn(ctx)
-	require.NoError(b, err)
 	a, err := host.Select(ctx, card, host.Options{})
 	require.NoError(b, err)
 	k, err := a.Key(host.ByID(1), host.ByID(1))

@@ -14,9 +14,6 @@ import (
 	"github.com/sspemu/sspemu/bundles/eid/inspect"
 	"github.com/sspemu/sspemu/bundles/eid/inspect/mrtd"
 	"github.com/sspemu/sspemu/internal/pcscdtest"
-	"github.com/sspemu/sspemu/scl/terminal"
-	"github.com/sspemu/sspemu/transport"
-	"github.com/sspemu/sspemu/transport/iso7816"
 )
 
 // compiled is a C program of testdata, built with the libraries of Debian.
@@ -115,17 +112,11 @@ func TestConformEID(t *testing.T) {
 // BenchmarkPCSCInspection reads and verifies the whole travel document of the default
 // persona through a PC/SC reader: bin/sspemu in the virtual one.
 func BenchmarkPCSCInspection(b *testing.B) {
-	d := pcscdtest.Start(b)
-	if d == nil {
+	card := inReader(b, "eid")
+	if card == nil {
 		return
 	}
-	serve(b, nil, "--ephemeral", "--api", "off", "--active", "eid", "--link", d.URL)
 	ctx := context.Background()
-	l, err := transport.Open("pcsc:"+pcscdtest.Reader+" 00 00?protocol=t1", transport.Controller, iso7816.Schemes)
-	require.NoError(b, err)
-	card := terminal.NewClient(l)
-	require.Eventually(b, func() bool { return card.Open(ctx) == nil }, 20*time.Second, 50*time.Millisecond)
-	b.Cleanup(func() { card.Close() })
 	for _, v := range []struct{ name, way string }{{"PACE P-256 AES-128", "gm aes 128 P-256"}, {"BAC", "none"}} {
 		b.Run(v.name, func(b *testing.B) {
 			config := mrtd.Config{PACE: v.way}
