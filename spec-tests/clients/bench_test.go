@@ -140,9 +140,9 @@ func BenchmarkPCSC(b *testing.B) {
 	b.ReportMetric(echo/emulator, "sspemu/bare")
 }
 
-// inReader is bin/sspemu in the virtual reader, as a terminal behind pcscd has it; nil
+// cardOf is bin/sspemu in the virtual reader, as a terminal behind pcscd has it; nil
 // where pcscd is not installed.
-func inReader(b *testing.B, bundle string) *terminal.Client {
+func cardOf(b *testing.B, bundle string) *terminal.Client {
 	d := pcscdtest.Start(b)
 	if d == nil {
 		return nil

@@ -67,7 +67,7 @@ exec openssl s_server -accept "$1" -cert cert -key key -Verify 1 -rev -quiet`, "
 // BenchmarkPCSCHandshake is a mutual TLS 1.3 handshake whose client key is behind a PC/SC
 // reader: bin/sspemu in the virtual one. The key of the server is there too.
 func BenchmarkPCSCHandshake(b *testing.B) {
-	card := inReader(b, "iot")
+	card := cardOf(b, "iot")
 	if card == nil {
 		return
 	}

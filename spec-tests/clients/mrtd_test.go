@@ -112,7 +112,7 @@ func TestConformEID(t *testing.T) {
 // BenchmarkPCSCInspection reads and verifies the whole travel document of the default
 // persona through a PC/SC reader: bin/sspemu in the virtual one.
 func BenchmarkPCSCInspection(b *testing.B) {
-	card := inReader(b, "eid")
+	card := cardOf(b, "eid")
 	if card == nil {
 		return
 	}
