@@ -38,6 +38,8 @@ type iotFlags struct {
 	link    string
 	aid     string
 	channel bool
+	modem   string
+	access  string
 	timeout time.Duration
 }
 
@@ -46,6 +48,8 @@ func (o *iotFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.link, "link", "", "link to a card, a `URL`: "+toCards)
 	f.StringVar(&o.aid, "aid", "", "select this `AID`, in hexadecimal (default: those of public applets)")
 	f.BoolVar(&o.channel, "channel", false, "on a logical channel of its own, as a modem does it")
+	f.StringVar(&o.modem, "modem", "", "the card behind a modem, a serial `DEVICE` or tcp:HOST:PORT")
+	f.StringVar(&o.access, "access", "csim", "how the modem is asked: csim, or cgla for AT+CCHO and AT+CGLA")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "how long to wait for a card on --link")
 	o.x.add(f)
 }
@@ -60,6 +64,12 @@ func (o *iotFlags) open(cmd *cobra.Command) (a *device.Applet, end func() error,
 			return nil, nil, usage(fmt.Errorf("--aid: %q is not 5 to 16 bytes in hexadecimal", o.aid))
 		}
 		options.AIDs = [][]byte{b}
+	}
+	if o.access != "csim" && o.access != "cgla" {
+		return nil, nil, usage(fmt.Errorf("--access: %q is neither csim nor cgla", o.access))
+	}
+	if o.modem != "" {
+		return o.openModem(cmd, options)
 	}
 	if o.x.settings.active == "" && (o.link == "" || transport.Inside(o.link)) {
 		o.x.settings.active = "iot"
@@ -79,6 +89,28 @@ func (o *iotFlags) open(cmd *cobra.Command) (a *device.Applet, end func() error,
 		return nil, nil, errors.Join(fmt.Errorf("iot: %w", err), close())
 	}
 	return a, func() error { return errors.Join(a.Close(), close()) }, nil
+}
+
+// openModem selects the applet of the card behind a modem.
+func (o *iotFlags) openModem(cmd *cobra.Command, options device.Options) (*device.Applet, func() error, error) {
+	switch {
+	case o.link != "":
+		return nil, nil, usage(errors.New("--modem and --link: give one of them"))
+	case o.channel && o.access == "cgla":
+		return nil, nil, usage(errors.New("--channel: with --access cgla the modem opens one anyway"))
+	}
+	if err := o.x.settings.foreign(cmd.Flags(), o.modem); err != nil {
+		return nil, nil, err
+	}
+	card, err := dialModem(cmd.Context(), o.modem, o.access)
+	if err != nil {
+		return nil, nil, fmt.Errorf("iot: %w", err)
+	}
+	a, err := device.Select(cmd.Context(), card, options)
+	if err != nil {
+		return nil, nil, errors.Join(fmt.Errorf("iot: %w", err), card.Close())
+	}
+	return a, func() error { return errors.Join(a.Close(), card.Close()) }, nil
 }
 
 // reference reads a container: an identifier in hexadecimal, else a label.

@@ -171,6 +171,7 @@ func functionality(p *port, c command) error {
 		p.m.channels = [20]*port{}
 	}
 	if on && (p.m.off || again == 1) {
+		p.m.verified = false
 		if err := p.m.card.Reset(p.ctx); err != nil {
 			return p.m.failed(err)
 		}
@@ -185,7 +186,7 @@ func functionality(p *port, c command) error {
 // pin asks an empty VERIFY how it stands with PIN 1 (TS 102 221 11.1.9), or gives the PIN.
 // A card that knows no such PIN is ready.
 func pin(p *port, c command) error {
-	v := []byte{0, verify, 0, 1}
+	v := []byte{0, verify, 0, pin1}
 	if c.form == set {
 		s := c.arg(0).text
 		if len(s) < 4 || len(s) > 8 || strings.Trim(s, "0123456789") != "" {
@@ -213,7 +214,7 @@ func pin(p *port, c command) error {
 	switch {
 	case blocked:
 		p.info("+CPIN: SIM PUK")
-	case wrong:
+	case wrong && !p.m.verified:
 		p.info("+CPIN: SIM PIN")
 	default:
 		p.info("+CPIN: READY")

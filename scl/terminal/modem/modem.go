@@ -50,6 +50,7 @@ type Modem struct {
 
 	mu       sync.Mutex // one command at a time
 	off      bool       // AT+CFUN=0
+	verified bool       // PIN 1, since the reset: an empty VERIFY does not tell
 	channels [20]*port  // who opened a logical channel
 	buf      []byte
 }
@@ -242,6 +243,9 @@ func (m *Modem) exchange(ctx context.Context, c []byte) (data []byte, sw apdu.SW
 	if !ok {
 		return nil, 0, m.failed(errors.New("the answer of the card has no status word"))
 	}
+	if len(c) > 5 && c[1] == verify && c[3] == pin1 {
+		m.verified = sw == apdu.OK
+	}
 	return data, sw, nil
 }
 
@@ -294,6 +298,8 @@ const (
 	setData       = 0xDB
 	updateRecord  = 0xDC
 	status        = 0xF2
+
+	pin1 = 0x01 // key reference of the PIN (TS 102 221 table 9.3)
 )
 
 // open opens a logical channel and selects an application there.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -209,7 +210,7 @@ func (c *CGLA) open(ctx context.Context, aid []byte) (apdu.SW, error) {
 	lines, err := c.Command(ctx, fmt.Sprintf(`AT+CCHO="%X"`, aid))
 	var refused *CommandError
 	switch {
-	case errors.As(err, &refused) && refused.cme() != SIMNotInserted && refused.cme() != SIMFailure:
+	case errors.As(err, &refused) && !slices.Contains([]CME{SIMNotInserted, SIMFailure, MemoryFull}, refused.cme()):
 		return apdu.FileNotFound, nil // modems have all kinds of numbers for it
 	case err != nil:
 		return 0, err

@@ -1,0 +1,45 @@
+package clients
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// TestSerialModem: a plain serial program has a signature made by a key of the applet, by
+// AT+CSIM and by a session, and OpenSSL verifies it.
+//
+//	pyserial ── PTY ── bin/sspemu modem ── control API ── bin/sspemu serve --active iot
+func TestSerialModem(t *testing.T) {
+	if exec.Command(python, "-c", "import serial").Run() != nil {
+		require.Empty(t, os.Getenv("CI"), "pyserial is not installed (apt-get install python3-serial)")
+		t.Log("not run: pyserial is not installed (apt-get install python3-serial)")
+		return
+	}
+	s := serving(t)
+	s.activate(t, "iot")
+	for name, flags := range map[string][]string{"passes": nil, "fetches": {"--fetch", "--bare"}} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			port := filepath.Join(dir, "modem")
+			cmd := exec.Command(sspemu(t), append([]string{"modem", "--listen", "pty:" + port, "--api", s.api}, flags...)...)
+			cmd.Stderr = os.Stderr
+			ready(t, cmd)
+			t.Cleanup(func() { stop(t, cmd) })
+			out, notes, code := run(t, nil, python, filepath.Join("testdata", "modem.py"), port, dir)
+			require.Zero(t, code, out+notes)
+			require.True(t, strings.HasSuffix(strings.TrimSpace(out), "all good"), out)
+			for _, how := range []string{"csim", "cgla"} {
+				verify := exec.Command("bash", "-ec", `openssl x509 -inform DER -in cert.der -noout -pubkey > key.pem
+					openssl dgst -sha256 -verify key.pem -signature "$1.sig" message`, "verify", how)
+				verify.Dir = dir
+				out, err := verify.CombinedOutput()
+				require.NoError(t, err, "%s: %s", how, out)
+			}
+		})
+	}
+}
