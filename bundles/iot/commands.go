@@ -39,7 +39,7 @@ func (a applet) APDU(ch int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 		return sdk.InsNotSupported
 	}
 	sw := f(a.Card, ch, cmd, r)
-	if sw != sdk.OK && sw != iotsafe.SWMoreData {
+	if sw != sdk.OK && sw != iotsafe.SWMoreData && sw != iotsafe.SWAdministered {
 		r.Reset()
 	}
 	return sw

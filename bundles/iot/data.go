@@ -11,6 +11,10 @@ const part = 256
 
 // getData is GET DATA: the applet, the object list, one object.
 func (c *Card) getData(ch int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
+	return c.told(ch, c.data(ch, cmd, r))
+}
+
+func (c *Card) data(ch int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	next := c.lists[ch]
 	c.lists[ch] = 0
 	switch cmd.P1 {
@@ -130,6 +134,11 @@ func (c *Card) readFile(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	if o.Access&iotsafe.AccessRead == 0 {
 		return sdk.ConditionsNotSatisfied
 	}
+	return o.read(cmd, r)
+}
+
+// read is the part of a file that P1, P2 and Le ask for.
+func (o *object) read(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 	off := int(cmd.P1)<<8 | int(cmd.P2)
 	if off > o.size {
 		return sdk.WrongP1P2

@@ -30,6 +30,10 @@ func (c *Card) describe() face.Description {
 		o := &c.objects[i]
 		d.Persona = append(d.Persona, face.Field{Name: o.title(), Value: o.words()})
 	}
+	for i := range c.domains {
+		o := &c.domains[i]
+		d.Persona = append(d.Persona, face.Field{Name: "domain " + o.Name, Value: o.Kind + ", TAR " + profile.Hex(o.TAR[:]) + ", " + strconv.Itoa(len(o.Containers)) + " containers"})
+	}
 	open := 0
 	for _, s := range c.sessions {
 		if s.open {

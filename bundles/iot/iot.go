@@ -7,6 +7,7 @@
 //	  GET DATA    READ FILE  GENERATE KEY  SIGNATURES   PUT PUBLIC     DH, PRF, HKDF
 //	  (data.go)              (keys.go)     (sign.go)    KEY (keys.go)  (derive.go)
 //	      └──────────┴───────────┴─────┬──────┴──── sessions (session.go) ─┘
+//	  over the air (domain.go) ────────┤
 //	                      containers (store.go): objects in NVM, volatile keys in memory
 //
 // The persona says which containers there are. Personalise makes their keys from its
@@ -26,6 +27,7 @@ import (
 	"github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/bundles/sdk/coap"
+	"github.com/sspemu/sspemu/internal/scp80"
 )
 
 // Card is the bundle, an sdk.App. The zero value is not usable: see New.
@@ -37,6 +39,14 @@ type Card struct {
 	lists    [sdk.Channels]int // by channel: the object with which an object list goes on, 0: there is none
 	pages    map[string]*page  // by path (pages.go)
 	things   *coap.Server      // they are there as well
+
+	// Remote administration (domain.go, remote.go, toolkit.go).
+	domains   []domain
+	assembler scp80.Assembler
+	proactive [][]byte // commands for FETCH
+	fetched   bool     // the first of them
+	work      work
+	news      [sdk.Channels]bool // by channel: it has not been told yet
 }
 
 // New gives a card that is not started yet.
@@ -62,13 +72,19 @@ func (c *Card) Signal(s sdk.Signal) {
 	}
 	c.applets.Reset()
 	clear(c.sessions)
+	c.forgetRemote()
 	for i := range c.objects {
 		c.objects[i].forget()
 	}
 }
 
 // APDU answers one command.
-func (c *Card) APDU(cmd *sdk.Command, r *sdk.Response) sdk.SW { return c.applets.APDU(cmd, r) }
+func (c *Card) APDU(cmd *sdk.Command, r *sdk.Response) sdk.SW {
+	if sw, ok := c.toolkit(cmd, r); ok {
+		return sw
+	}
+	return c.applets.APDU(cmd, r)
+}
 
 // applet is the IoT SAFE applet under each of its AIDs: they share the store.
 type applet struct{ *Card }
@@ -81,7 +97,7 @@ func (a applet) Select(ch int, _ *sdk.Command, _ *sdk.Response) sdk.SW {
 
 // Deselect closes the sessions of the channel.
 func (a applet) Deselect(ch int) {
-	a.lists[ch] = 0
+	a.lists[ch], a.news[ch] = 0, false
 	for i := range a.sessions {
 		if s := &a.sessions[i]; s.open && s.channel == ch {
 			*s = session{}

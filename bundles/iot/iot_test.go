@@ -551,6 +551,15 @@ func TestFace(t *testing.T) {
 // TestPersonaErrors: what a persona says is checked, and the place is named.
 func TestPersonaErrors(t *testing.T) {
 	for _, c := range []struct{ from, to, want string }{
+		{"name: public cloud B\n", "name: public cloud A\n", "/domains/1/name: is that of another domain"},
+		{"tar: 494F42", "tar: 494F41", "/domains/1/tar: is that of another domain"},
+		{"tar: 494F42", "tar: 494F", "/domains/1/tar: \"494F\" does not match ^([0-9A-Fa-f]{2} ?){3}$"},
+		{"security: [checksum, counter-higher]", "security: [checksum, redundancy]", "/domains/4/security: has two kinds of check"},
+		{"kic: {index: 2, algorithm: 3des2}", "kic: {index: 2, algorithm: 3des2, key: \"0102\"}", "/domains/1/kic/key: has another length than its algorithm wants"},
+		{`containers: {files: ["61"]}`, `containers: {files: ["62"]}`, "/domains/4/containers/files/0: is not the identifier of a file"},
+		{`containers: {files: ["61"]}`, `containers: {files: ["02"]}`, "/domains/4/containers/files/0: belongs to another domain"},
+		{`containers: {files: ["61"]}`, `containers: {files: ["61", "61"]}`, "/domains/4/containers/files/1: is there twice"},
+		{`containers: {files: ["61"]}`, `containers: {private_keys: ["04"]}`, "/domains/4/containers: has a private key without its public key"},
 		{"- A0000005590010 ", "- A000000559001", "/aids/0: \"A000000559001\" does not match ^([0-9A-Fa-f]{2} ?)+$"},
 		{"A00000003053F12401770101495341 ", "A0000005590010 ", "/aids/1: is there twice"},
 		{"A0000005590010 ", "A0000005 ", "/aids/0: has not 5 to 16 bytes (ISO/IEC 7816-4 12.2.3)"},

@@ -44,6 +44,11 @@ func (c *Card) generateKeyPair(_ int, cmd *sdk.Command, r *sdk.Response) sdk.SW 
 	case o.Access&iotsafe.AccessUpdate == 0:
 		return sdk.ConditionsNotSatisfied
 	}
+	return c.generate(o, r)
+}
+
+// generate makes a new pair for the container of a private key.
+func (c *Card) generate(o *object, r *sdk.Response) sdk.SW {
 	k, stored, err := c.newPair(o.Type)
 	if err != nil {
 		return sdk.NoPreciseDiagnosis
@@ -107,6 +112,9 @@ func (c *Card) putPublicKeyInit(ch int, cmd *sdk.Command, _ *sdk.Response) sdk.S
 	}
 	if o.Access&iotsafe.AccessUpdate == 0 {
 		return sdk.ConditionsNotSatisfied
+	}
+	if c.pending(o) {
+		return iotsafe.SWCapacity
 	}
 	*s = session{open: true, number: cmd.P2, channel: ch, op: putting, o: o}
 	return sdk.OK

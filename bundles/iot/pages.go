@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/pem"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -28,6 +29,7 @@ import (
 //	/identities/ID/csr          a certificate request, signed by the key; ?name= the subject
 //	/status
 //	/random?n=                  random bytes of the platform
+//	/ota                        POST: a command packet for a security domain (HTTP only)
 
 // format is a representation: its media type and its Content-Format.
 type format struct {
@@ -277,6 +279,19 @@ func (c *Card) status() face.Value {
 	sessions.Set("open", face.Number(int64(open)))
 	sessions.Set("most", face.Number(int64(len(c.sessions))))
 	v.Set("sessions", sessions)
+	var domains []face.Value
+	for i := range c.domains {
+		d := &c.domains[i]
+		n, _ := d.counter()
+		w := face.Object()
+		w.Set("name", face.Text(d.Name))
+		w.Set("kind", face.Text(d.Kind))
+		w.Set("tar", face.Text(profile.Hex(d.TAR[:])))
+		w.Set("counter", face.Number(int64(n)))
+		w.Set("containers", face.Number(int64(len(d.Containers))))
+		domains = append(domains, w)
+	}
+	v.Set("domains", face.List(domains...))
 	for kind, name := range [...]string{profile.Private: "private_keys", profile.Public: "public_keys", profile.Secret: "secret_keys", profile.File: "files"} {
 		var containers, filled, damaged int64
 		for i := range c.objects {
@@ -323,8 +338,11 @@ func (c *Card) site(root http.Handler) http.Handler {
 		case r.URL.Path == "/":
 			root.ServeHTTP(w, r)
 			return
+		case r.URL.Path == "/ota":
+			c.otaPage(w, r)
+			return
 		case p == nil:
-			web.Problem(w, http.StatusNotFound, "there are /, /identities, /identities/ID with /certificate, /public-key and /csr, /status and /random")
+			web.Problem(w, http.StatusNotFound, "there are /, /identities, /identities/ID with /certificate, /public-key and /csr, /status, /random and /ota")
 			return
 		case r.Method != http.MethodGet && r.Method != http.MethodHead:
 			w.Header().Set("Allow", "GET, HEAD")
@@ -358,6 +376,45 @@ func (c *Card) site(root http.Handler) http.Handler {
 		h.Set("X-Content-Type-Options", "nosniff")
 		_, _ = w.Write(body)
 	})
+}
+
+// maxPacket bounds a command packet that comes over HTTP.
+const maxPacket = 8192
+
+// otaPage takes a command packet of TS 102 225, without the header of a short message, and
+// answers with the response packet; 204 when none is wanted.
+func (c *Card) otaPage(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", "POST")
+		web.Problem(w, http.StatusMethodNotAllowed, "it takes a secured packet (TS 102 225) with POST")
+		return
+	}
+	if media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); strings.TrimSpace(media) != inOctets.media {
+		web.Problem(w, http.StatusUnsupportedMediaType, "a secured packet is application/octet-stream")
+		return
+	}
+	packet, err := io.ReadAll(io.LimitReader(r.Body, maxPacket+1))
+	switch {
+	case err != nil:
+		web.Problem(w, http.StatusBadRequest, "the packet ends too early")
+		return
+	case len(packet) > maxPacket:
+		web.Problem(w, http.StatusRequestEntityTooLarge, "a packet has at most 8192 bytes")
+		return
+	}
+	p, sw := c.receive(packet, byHTTP)
+	w.Header().Set("Cache-Control", "no-store")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	switch {
+	case sw != sdk.OK:
+		web.Problem(w, http.StatusBadRequest, "that is no command packet: its lengths do not fit (TS 102 225 5.1)")
+	case p.packet == nil:
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		w.Header().Set("Content-Type", inOctets.media)
+		w.Header().Set("Content-Length", strconv.Itoa(len(p.packet)))
+		_, _ = w.Write(p.packet)
+	}
 }
 
 // resource is a page for CoAP, where the smallest format is the preferred one.

@@ -160,7 +160,11 @@ func testPages(t *testing.T, persona ...string) {
 		require.Empty(t, csr.DNSNames)
 	}
 	_, b = get(t, card, "GET", "/status", "application/json")
-	require.JSONEq(t, `{"applet":"sspemu IoT SAFE","version":1,"sessions":{"open":0,"most":4},"private_keys":{"containers":6,"filled":4,"damaged":0},
+	require.JSONEq(t, `{"applet":"sspemu IoT SAFE","version":1,"sessions":{"open":0,"most":4},
+		"domains":[{"name":"public cloud A","kind":"asp","tar":"494F41","counter":0,"containers":5},{"name":"public cloud B","kind":"asp","tar":"494F42","counter":0,"containers":4},
+		{"name":"private cloud","kind":"asp","tar":"494F50","counter":0,"containers":7},{"name":"service provider","kind":"sam","tar":"494F53","counter":0,"containers":4},
+		{"name":"operator","kind":"operator","tar":"494F4F","counter":0,"containers":1}],
+		"private_keys":{"containers":6,"filled":4,"damaged":0},
 		"public_keys":{"containers":10,"filled":5,"damaged":0},"secret_keys":{"containers":1,"filled":1,"damaged":0},"files":{"containers":9,"filled":8,"damaged":0}}`, string(b))
 	_, b = get(t, card, "GET", "/random", "")
 	require.Len(t, b, 32)

@@ -28,6 +28,7 @@ const (
 type session struct {
 	open    bool
 	done    bool // nothing more can be updated
+	changed bool // remote administration has changed the object
 	number  byte
 	channel int
 	op      operation
@@ -88,6 +89,9 @@ func (c *Card) update(ch int, cmd *sdk.Command, op operation, take taker) (s *se
 		return nil, false, sdk.WrongP1P2
 	}
 	s = c.of(ch, cmd.P2)
+	if s != nil && s.op == op && s.changed {
+		return nil, false, sdk.ReferencedDataInvalid
+	}
 	if s == nil || s.op != op || s.done {
 		return nil, false, sdk.ConditionsNotSatisfied
 	}

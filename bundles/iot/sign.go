@@ -76,6 +76,9 @@ func (c *Card) signatureInit(ch int, cmd *sdk.Command, op operation, k profile.K
 	if sw := o.may(); sw != sdk.OK {
 		return sw
 	}
+	if c.pending(o) {
+		return iotsafe.SWCapacity
+	}
 	*s = session{open: true, number: cmd.P2, channel: ch, op: op, o: o, mode: mode, hash: h, alg: alg}
 	if mode == iotsafe.FullText {
 		s.text = newHash(h)

@@ -14,6 +14,7 @@ import (
 // Keys of NVM. A container is named by its index in the persona.
 //
 //	persona    the persona, CBOR
+//	d/I        counter of security domain I: 5 bytes
 //	o/I        what is in container I: the content, then 4 bytes of check; nothing: empty
 //
 // The content of a private key is its scalar, or both primes; of a public key the data
@@ -70,6 +71,7 @@ func (c *Card) use() {
 	for i := range c.objects {
 		c.objects[i] = object{Container: &c.profile.Containers[i], name: objectName(i)}
 	}
+	c.useDomains()
 }
 
 func (o *object) sum(content []byte) [sha256.Size]byte {
@@ -104,8 +106,13 @@ func (o *object) volatile() bool { return o.Kind != profile.File && iotsafe.Vola
 // forget drops a volatile key.
 func (o *object) forget() {
 	if o.volatile() {
-		o.filled, o.size, o.pair, o.public, o.content = false, 0, profile.Pair{}, nil, nil
+		o.drop()
 	}
+}
+
+// drop empties the container, but for NVM.
+func (o *object) drop() {
+	o.filled, o.broken, o.size, o.pair, o.public, o.content = false, false, 0, profile.Pair{}, nil, nil
 }
 
 // state is that of the object list.
@@ -217,6 +224,11 @@ func (c *Card) Personalise(doc *sdk.Doc) error {
 	c.use()
 	if err := sdk.NVM.Put(keyPersona, doc.CBOR()); err != nil {
 		return err
+	}
+	for i := range c.domains {
+		if err := c.domains[i].setCounter(c.domains[i].Counter); err != nil {
+			return err
+		}
 	}
 	pairs := map[int]profile.Pair{}
 	for _, i := range p.Of(profile.Private) {

@@ -84,6 +84,9 @@ func (a *Applets) Selected(ch int) Applet {
 	return nil
 }
 
+// IsOpen tells whether a channel is open; the basic channel always is.
+func (a *Applets) IsOpen(ch int) bool { return ch == 0 || ch > 0 && ch < Channels && a.ch[ch].open }
+
 // APDU serves one command. It does not allocate.
 func (a *Applets) APDU(c *Command, r *Response) SW {
 	if c.CLA == 0xFF || c.CLA&0xE0 == 0x20 {

@@ -8,6 +8,10 @@ type Response struct {
 	overflow bool
 }
 
+// NewResponse is a Response in memory of its own, for up to most bytes: for what answers
+// commands without being asked by the terminal.
+func NewResponse(most int) *Response { return &Response{buf: make([]byte, 0, most)} }
+
 // Append adds p.
 func (r *Response) Append(p []byte) {
 	if len(p) > cap(r.buf)-len(r.buf) {

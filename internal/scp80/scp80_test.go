@@ -271,7 +271,7 @@ func TestWrongMessages(t *testing.T) {
 	}{
 		{"", scp80.ErrMessage}, {"03700000", scp80.ErrMessage}, {"027001AA", scp80.ErrMessage}, {"0170", scp80.ErrMessage}, {"05000201020000", scp80.ErrMessage},
 		{"0500030103040000", scp80.ErrSegment}, {"0500030100010000", scp80.ErrSegment}, {"0500030103000000", scp80.ErrSegment}, {"0608040001030400", scp80.ErrSegment},
-		{"02710000", scp80.ErrNoPacket}, {"0202000000", scp80.ErrNoPacket}, {"0003", scp80.ErrNoPacket}, {"0500030121010000", scp80.ErrSegment},
+		{"02710000", scp80.ErrNoPacket}, {"0202000000", scp80.ErrNoPacket}, {"0003", scp80.ErrNoPacket}, {"050003010201AA", scp80.ErrNoPacket}, {"0500030121020000", scp80.ErrSegment},
 	} {
 		s, err := scp80.ParseUserData(unhex(t, c.ud))
 		if err == nil {

@@ -219,3 +219,6 @@ func ParseResult(b []byte, f Form) (r Result, err error) {
 	}
 	return r, nil
 }
+
+// ResultOfNothing is the result of a script of which nothing is known.
+func ResultOfNothing(f Form) []byte { return (&Result{}).Append(nil, f) }

@@ -67,8 +67,17 @@ func ParseUserData(b []byte) (s Segment, err error) {
 // Split gives the user data of the short messages for a command packet. reference tells
 // messages that belong together.
 func Split(packet []byte, reference byte) ([][]byte, error) {
+	return split(packet, reference, elementCommand)
+}
+
+// SplitResponse is Split for a response packet.
+func SplitResponse(packet []byte, reference byte) ([][]byte, error) {
+	return split(packet, reference, elementResponse)
+}
+
+func split(packet []byte, reference, element byte) ([][]byte, error) {
 	if len(packet) <= MaxUserData-3 {
-		return [][]byte{append([]byte{2, elementCommand, 0}, packet...)}, nil
+		return [][]byte{append([]byte{2, element, 0}, packet...)}, nil
 	}
 	const first, next = MaxUserData - 8, MaxUserData - 6
 	total := 1 + (len(packet)-first+next-1)/next
@@ -79,7 +88,7 @@ func Split(packet []byte, reference byte) ([][]byte, error) {
 	for i := 1; i <= total; i++ {
 		head, n := []byte{5, elementConcatenation, 3, reference, byte(total), byte(i)}, next
 		if i == 1 {
-			head = append(head, elementCommand, 0)
+			head = append(head, element, 0)
 			head[0], n = 7, first
 		}
 		n = min(n, len(packet))
@@ -92,31 +101,32 @@ func Split(packet []byte, reference byte) ([][]byte, error) {
 // Assembler puts a command packet together from short messages. It holds the parts of
 // one packet at a time: the beginning of another drops them.
 type Assembler struct {
+	Responses bool // it is for response packets, not for command packets
+
 	from             string
 	reference, total int
 	parts            [MaxSegments][]byte
-	packet           bool
 }
 
 // Add takes one message of a sender. The packet is nil while parts are missing.
 func (a *Assembler) Add(from []byte, s Segment) (packet []byte, err error) {
-	if s.Response {
+	is := s.Packet && !s.Response
+	if a.Responses {
+		is = s.Response && !s.Packet
+	}
+	if s.Number == 1 && !is {
 		return nil, ErrNoPacket
 	}
 	if s.Total == 1 {
-		if !s.Packet {
-			return nil, ErrNoPacket
-		}
 		return s.Data, nil
 	}
 	if s.Total > MaxSegments || s.Number > s.Total || s.Number < 1 || len(s.Data) > MaxUserData {
 		return nil, ErrSegment
 	}
 	if a.total != s.Total || a.reference != s.Reference || a.from != string(from) {
-		*a = Assembler{from: string(from), reference: s.Reference, total: s.Total}
+		*a = Assembler{Responses: a.Responses, from: string(from), reference: s.Reference, total: s.Total}
 	}
 	a.parts[s.Number-1] = append([]byte{}, s.Data...)
-	a.packet = a.packet || s.Packet && s.Number == 1
 	for _, p := range a.parts[:a.total] {
 		if p == nil {
 			return nil, nil
@@ -125,11 +135,7 @@ func (a *Assembler) Add(from []byte, s Segment) (packet []byte, err error) {
 	for _, p := range a.parts[:a.total] {
 		packet = append(packet, p...)
 	}
-	is := a.packet
-	*a = Assembler{}
-	if !is {
-		return nil, ErrNoPacket
-	}
+	*a = Assembler{Responses: a.Responses}
 	return packet, nil
 }
 

@@ -128,7 +128,7 @@ func (a *Applet) exchange(name string, c apdu.Command) ([]byte, error) {
 		}
 		all = append(all, data...)
 		switch {
-		case sw == apdu.OK, sw&0xFF00 == apdu.ProactivePending: // a SIM may want something as well
+		case sw == apdu.OK, sw == iotsafe.SWAdministered, sw&0xFF00 == apdu.ProactivePending: // a SIM may want something as well
 			return all, nil
 		case sw&0xFF00 == apdu.MoreData:
 			c = apdu.Command{CLA: c.CLA, INS: 0xC0, Ne: full(sw)}

@@ -44,6 +44,13 @@ const (
 	PutPublicKeyUpdate     = 0xD8 // O T W
 )
 
+// Instructions of remote administration, in scripts of a security domain. unverified: what
+// IoT.05 uses is not public; these are GlobalPlatform's.
+const (
+	StoreData = 0xE2 // reference and content in blocks: P1 00 or 80 (last), P2 their number
+	Delete    = 0xE4 // a reference
+)
+
 // P1 of GET DATA. A list that does not fit in an answer ends with 6300; P2 then asks
 // for the next part (T).
 const (
@@ -118,6 +125,10 @@ const (
 	TagPremaster    = 0xD4 // T: the result of ECDH, for PRFPSKECDHE
 	TagSalt         = 0xD5 // O W
 )
+
+// TagContent is new content of a file or a secret key in StoreData. unverified: chosen,
+// discretionary data of ISO/IEC 7816-4; that of a public key is TagPublicKey.
+const TagContent = 0x53
 
 // Inside TagPublicKey.
 const (
@@ -216,12 +227,16 @@ const (
 )
 
 // Status words (O) that ISO/IEC 7816-4 does not have, or to which IoT.05 gives a
-// meaning of its own. 63CF and 6984 are for remote administration.
+// meaning of its own. 63CF and 6984 are for remote administration, and so is 6989. When
+// they come is unverified: here 6984 answers UPDATE in a session whose object was changed,
+// 6989 also INIT for an object whose new content is under way, 63CF the first GET DATA
+// after objects were changed.
 const (
-	SWMoreData  apdu.SW = 0x6300 // GET DATA: ask again with P2 01
-	SWIntegrity apdu.SW = 0x6400 // the content of the object is damaged
-	SWCapacity  apdu.SW = 0x6989 // no session is free
-	SWMismatch  apdu.SW = 0x6D01 // the signature is not right
+	SWAdministered apdu.SW = 0x63CF
+	SWMoreData     apdu.SW = 0x6300 // GET DATA: ask again with P2 01
+	SWIntegrity    apdu.SW = 0x6400 // the content of the object is damaged
+	SWCapacity     apdu.SW = 0x6989 // no session is free
+	SWMismatch     apdu.SW = 0x6D01 // the signature is not right
 )
 
 // Words says what a status word of the applet means.
@@ -229,18 +244,18 @@ func Words(sw apdu.SW) string {
 	switch sw {
 	case SWMoreData:
 		return "more data available"
-	case 0x63CF:
-		return "done, and a remote administration session has completed"
+	case SWAdministered:
+		return "done, and remote administration has changed objects"
 	case SWIntegrity:
 		return "integrity of the applet store"
 	case apdu.CommandIncompatible:
 		return "the object cannot do that"
 	case apdu.ReferencedDataInvalid:
-		return "referenced data invalidated: remote administration is under way"
+		return "referenced data invalidated: remote administration has changed the object"
 	case apdu.ConditionsNotSatisfied:
 		return "conditions of use not satisfied: state or access condition of the object, or order of the commands"
 	case SWCapacity:
-		return "maximum capacity reached: no session is free"
+		return "no session is free, or remote administration of the object is under way"
 	case apdu.WrongData:
 		return "incorrect data"
 	case apdu.FileNotFound:

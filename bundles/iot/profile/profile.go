@@ -30,6 +30,7 @@ type Profile struct {
 
 	Authorities []Authority
 	Containers  []Container // private keys, public keys, secret keys, files: in this order
+	Domains     []Domain    // those who administer containers over the air
 }
 
 // Authority certifies identities. It is outside of the card; only its certificate may

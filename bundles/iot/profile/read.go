@@ -55,7 +55,7 @@ func Read(doc *sdk.Doc) (*Profile, error) {
 			return nil, d.Refuse("is one authority too many")
 		}
 	}
-	for kind, list := range [...]string{Private: "private_keys", Public: "public_keys", Secret: "secret_keys", File: "files"} {
+	for kind, list := range lists {
 		for i, d := range doc.Get(list).Items() {
 			if i >= maxContainers {
 				return nil, d.Refuse("is one container too many")
@@ -68,11 +68,22 @@ func Read(doc *sdk.Doc) (*Profile, error) {
 	if err := r.references(); err != nil {
 		return nil, err
 	}
+	for i, d := range doc.Get("domains").Items() {
+		if i >= maxDomains {
+			return nil, d.Refuse("is one domain too many")
+		}
+		if err := r.domain(d); err != nil {
+			return nil, err
+		}
+	}
 	if err := doc.Err(); err != nil {
 		return nil, err
 	}
 	return p, nil
 }
+
+// lists are the words for the kinds of containers.
+var lists = [...]string{Private: "private_keys", Public: "public_keys", Secret: "secret_keys", File: "files"}
 
 // reader reads a Profile; references to what comes later wait until the end.
 type reader struct {
