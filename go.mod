@@ -3,6 +3,7 @@ module github.com/sspemu/sspemu
 go 1.26.0
 
 require (
+	github.com/eclipse/paho.golang v0.23.0
 	github.com/fxamacker/cbor/v2 v2.10.0
 	github.com/google/uuid v1.6.0
 	github.com/pion/dtls/v3 v3.1.5

@@ -12,6 +12,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -233,6 +234,11 @@ card is one of this process, and its new key ends with it.`,
 	return cmd
 }
 
+// closed tells whether the peer has gone without a word.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 func newIoTConnect() *cobra.Command {
 	var o iotFlags
 	var key, cert, anchor, ca, server string
@@ -285,6 +291,9 @@ closes the session.`,
 			}
 			d := tls.Dialer{Config: &tls.Config{Certificates: []tls.Certificate{id}, RootCAs: roots, ServerName: server, Rand: a}}
 			c, err := d.DialContext(cmd.Context(), "tcp", args[0])
+			if closed(err) {
+				err = fmt.Errorf("the peer ended the connection before there was a TLS session: %w", err)
+			}
 			if err != nil {
 				return fmt.Errorf("iot: %s: %w", args[0], err)
 			}
@@ -295,7 +304,11 @@ closes the session.`,
 				_, _ = io.Copy(c, cmd.InOrStdin())
 				_ = c.(*tls.Conn).CloseWrite()
 			}()
-			if _, err := io.Copy(cmd.OutOrStdout(), c); err != nil {
+			_, err = io.Copy(cmd.OutOrStdout(), c)
+			if closed(err) {
+				err = fmt.Errorf("the peer ended the connection without closing the TLS session: %w", err)
+			}
+			if err != nil {
 				return fmt.Errorf("iot: %s: %w", args[0], err)
 			}
 			return nil
