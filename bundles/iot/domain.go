@@ -12,8 +12,8 @@ import (
 // Remote administration.
 //
 //	short messages ── ENVELOPE (toolkit.go) ──┐
-//	POST /ota (pages.go) ─────────────────────┴─> receive: TAR, security, counter
-//	                                                │
+//	POST /ota (pages.go) ─────────────────────┴─> receive: TAR, security, counter ── trigger ──> a server
+//	                                                │                                   (administration.go)
 //	                              domain ── script (remote.go) ──> its containers
 //	                                                │
 //	               proof of receipt <───────────────┘ one transaction: counter and effects
@@ -53,7 +53,7 @@ func (c *Card) useDomains() {
 // forgetRemote drops what of remote administration is under way.
 func (c *Card) forgetRemote() {
 	c.assembler = scp80.Assembler{}
-	c.proactive, c.fetched = nil, false
+	c.proactive, c.fetched, c.admin = nil, false, nil
 	clear(c.news[:])
 	for i := range c.domains {
 		c.domains[i].list, c.domains[i].held = 0, staged{}
@@ -184,6 +184,9 @@ func (c *Card) receive(packet []byte, by bearer) (p proof, sw sdk.SW) {
 			sdk.NVM.Rollback()
 			return answer(scp80.NoMemory)
 		}
+	}
+	if connection, ok := trigger(cmd.Data); ok {
+		return answer(c.triggered(d, connection))
 	}
 	room := by.most - len(scp80.ResponseHeader) - len(empty)
 	if h.SPI.PoRCiphered() {

@@ -43,9 +43,10 @@ type Card struct {
 	// Remote administration (domain.go, remote.go, toolkit.go).
 	domains   []domain
 	assembler scp80.Assembler
-	proactive [][]byte // commands for FETCH
-	fetched   bool     // the first of them
+	proactive []proactive // commands for FETCH
+	fetched   bool        // the first of them
 	work      work
+	admin     *administration    // a session with a server, nil: there is none
 	news      [sdk.Channels]bool // by channel: it has not been told yet
 }
 

@@ -3,12 +3,13 @@ package iot
 import (
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/cat"
 	"github.com/sspemu/sspemu/internal/scp80"
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
-// Commands of the card application toolkit that bring short messages and take responses:
-// they need no applet. Instructions are those of TS 102 221 table 10.5, tags those of TS
+// Commands of the card application toolkit that bring short messages and take responses,
+// and by which the terminal carries the octets of administration.go: they need no applet. Instructions are those of TS 102 221 table 10.5, tags those of TS
 // 102 223 and TS 101 220 table 7.23, and of a recorded session (internal/scp80,
 // testdata/sms.txt).
 const (
@@ -33,6 +34,12 @@ const swToolkitBusy sdk.SW = 0x9300
 
 // maxProactive commands wait for FETCH; with more, the toolkit is busy.
 const maxProactive = 4
+
+// proactive is a command for the terminal; done takes its response, unless nil.
+type proactive struct {
+	b    []byte
+	done func(c *Card, response []byte)
+}
 
 // toolkit answers a command that is not an applet's; ok is false when it is none of
 // these. Class 80 is the standard's, A0 that of old terminals, 00 what some clients send.
@@ -63,15 +70,18 @@ func (c *Card) toolkit(cmd *sdk.Command, r *sdk.Response) (sw sdk.SW, ok bool) {
 		sw = c.envelope(cmd, r)
 	}
 	if sw == sdk.OK && len(c.proactive) > 0 && !c.fetched {
-		sw = sdk.ProactivePending | sdk.SW(byte(len(c.proactive[0])))
+		sw = sdk.ProactivePending | sdk.SW(byte(len(c.proactive[0].b)))
 	}
 	return sw, true
 }
 
-// envelope is ENVELOPE with an SMS-PP download. The response packet is its answer, or
+// envelope is ENVELOPE with an event, or with an SMS-PP download. The response packet is its answer, or
 // waits as a proactive command. unverified: the status words of messages that hold no
 // packet, and 9000 with the report of an error.
 func (c *Card) envelope(cmd *sdk.Command, r *sdk.Response) sdk.SW {
+	if cmd.Data[0] == byte(cat.TagEvent) {
+		return c.event(cmd.Data)
+	}
 	if len(c.proactive) >= maxProactive {
 		return swToolkitBusy
 	}
@@ -108,7 +118,7 @@ func (c *Card) envelope(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 			return sdk.NoPreciseDiagnosis
 		}
 		for _, b := range parts {
-			c.proactive = append(c.proactive, sendShortMessage(m.From, b))
+			c.proactive = append(c.proactive, proactive{b: sendShortMessage(m.From, b)})
 		}
 		return sdk.OK
 	}
@@ -135,10 +145,10 @@ func (c *Card) fetch(cmd *sdk.Command, r *sdk.Response) sdk.SW {
 		return sdk.WrongLength
 	case len(c.proactive) == 0:
 		return sdk.ConditionsNotSatisfied
-	case cmd.Ne != len(c.proactive[0]) && cmd.Ne != apdu.MaxShortNe:
-		return apdu.WrongLe | sdk.SW(byte(len(c.proactive[0])))
+	case cmd.Ne != len(c.proactive[0].b) && cmd.Ne != apdu.MaxShortNe:
+		return apdu.WrongLe | sdk.SW(byte(len(c.proactive[0].b)))
 	}
-	r.Append(c.proactive[0])
+	r.Append(c.proactive[0].b)
 	c.fetched = true
 	return sdk.OK
 }
@@ -149,10 +159,14 @@ func (c *Card) terminalResponse(cmd *sdk.Command) sdk.SW {
 	if !c.fetched {
 		return sdk.ConditionsNotSatisfied
 	}
-	t, details, _, err := tlv.Next(cmd.Data)
-	if err != nil || t&^0x80 != tagDetails&^0x80 || string(details) != string([]byte{1, typeSendShortMessage, 0}) {
+	p := c.proactive[0]
+	typ, qualifier, _, _, _ := cat.Parse(p.b)
+	if t, details, _, err := tlv.Next(cmd.Data); err != nil || t&^0x80 != cat.TagDetails || string(details) != string([]byte{1, typ, qualifier}) {
 		return sdk.WrongData
 	}
 	c.proactive, c.fetched = c.proactive[1:], false
+	if p.done != nil {
+		p.done(c, cmd.Data)
+	}
 	return sdk.OK
 }

@@ -3,6 +3,7 @@ package profile
 import (
 	"github.com/sspemu/sspemu/bundles/sdk"
 	"github.com/sspemu/sspemu/internal/scp80"
+	"github.com/sspemu/sspemu/internal/tlspsk"
 )
 
 // Domain is a security domain: its administrator reaches some of the containers over the
@@ -15,6 +16,28 @@ type Domain struct {
 	KIc, KID   DomainKey
 	Counter    uint64 // of the last packet, at the beginning
 	Containers []int  // indices in Profile.Containers
+	HTTPS      *HTTPS // nil: it is not administered over HTTP
+}
+
+// HTTPS is where the server of a domain is, and how the card proves who it is.
+type HTTPS struct {
+	Identity string // of the pre-shared key
+	Key      []byte // nil: from the seed
+	Suites   []uint16
+	Host     string
+	Address  [4]byte
+	Port     uint16
+	URI      string // of the first request
+	Agent    string // X-Admin-From
+}
+
+// AdministrationKey is what a domain and its server share. The label of the seed is
+// domain/NAME/psk.
+func (p *Profile) AdministrationKey(d *Domain) (identity, key []byte) {
+	if key = d.HTTPS.Key; key == nil {
+		key = p.stream("domain/"+d.Name+"/psk", 0, 16)
+	}
+	return []byte(d.HTTPS.Identity), key
 }
 
 // DomainKey is a key of a domain.
@@ -82,6 +105,59 @@ func (d *Domain) Holds(container int) bool {
 	return false
 }
 
+// pskSuites are the words of cipher suites.
+var pskSuites = map[string]uint16{"aes128-gcm": tlspsk.AES128GCM, "aes128-cbc": tlspsk.AES128CBC, "null": tlspsk.Null}
+
+func (d *Domain) https(x *sdk.Doc) error {
+	h := &HTTPS{Identity: x.Get("identity").Text(), Host: "admin.example", Address: [4]byte{127, 0, 0, 1}, Port: 8444, URI: "/administration", Agent: "//se-id/" + d.Name}
+	if k := x.Get("key"); k.Exists() && k.Text() != "seed" {
+		if h.Key = k.Hex(); len(h.Key) < 16 {
+			return k.Refuse("has less than 16 bytes")
+		}
+	}
+	for _, s := range x.Get("suites").Items() {
+		h.Suites = append(h.Suites, pskSuites[s.Text()])
+	}
+	for name, to := range map[string]*string{"host": &h.Host, "uri": &h.URI, "agent": &h.Agent} {
+		if v := x.Get(name); v.Exists() {
+			*to = v.Text()
+		}
+	}
+	if v := x.Get("address"); v.Exists() {
+		b, ok := dotted(v.Text())
+		if !ok {
+			return v.Refuse("is no IPv4 address")
+		}
+		h.Address = b
+	}
+	if v := x.Get("port"); v.Exists() {
+		h.Port = uint16(v.Int(1, 65535))
+	}
+	d.HTTPS = h
+	return nil
+}
+
+// dotted is an IPv4 address.
+func dotted(s string) (a [4]byte, ok bool) {
+	part, n := 0, 0
+	for i := 0; i <= len(s); i++ {
+		switch {
+		case i == len(s) || s[i] == '.':
+			if n == len(a) || i == 0 || s[i-1] == '.' {
+				return a, false
+			}
+			a[n], part, n = byte(part), 0, n+1
+		case s[i] < '0' || s[i] > '9':
+			return a, false
+		default:
+			if part = part*10 + int(s[i]-'0'); part > 255 {
+				return a, false
+			}
+		}
+	}
+	return a, n == len(a)
+}
+
 func (r *reader) domain(x *sdk.Doc) error {
 	d := Domain{Name: x.Get("name").Text(), Kind: "asp", Minimum: DefaultSecurity}
 	if r.p.Domain(d.Name) != nil {
@@ -115,6 +191,11 @@ func (r *reader) domain(x *sdk.Doc) error {
 			if k.Value = v.Hex(); len(k.Value) != k.Size {
 				return v.Refuse("has another length than its algorithm wants")
 			}
+		}
+	}
+	if h := x.Get("https"); h.Exists() {
+		if err := d.https(h); err != nil {
+			return err
 		}
 	}
 	for kind, list := range lists {
