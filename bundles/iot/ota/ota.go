@@ -84,6 +84,14 @@ func (e *StatusError) Is(target error) bool {
 	return ok && x.Status == e.Status
 }
 
+// Words says what a status word in a result means.
+func Words(sw apdu.SW) string {
+	if sw == scp80.SWTruncated {
+		return "the answer was cut off, and the script ends"
+	}
+	return iotsafe.Words(sw)
+}
+
 // CommandError is a command of a script that failed.
 type CommandError struct {
 	Number int // of the command, from 1
@@ -91,7 +99,7 @@ type CommandError struct {
 }
 
 func (e *CommandError) Error() string {
-	return fmt.Sprintf("ota: command %d of the script: status %04X, %s", e.Number, uint16(e.SW), iotsafe.Words(e.SW))
+	return fmt.Sprintf("ota: command %d of the script: status %04X, %s", e.Number, uint16(e.SW), Words(e.SW))
 }
 
 // Is lets errors.Is find a status word.
@@ -139,7 +147,7 @@ func (s *Server) Script(ctx context.Context, script []byte) (res scp80.Result, e
 		if form == scp80.Compact {
 			n = res.Executed
 		}
-		s.tell("command %d: %04X, %s", n, uint16(sw), iotsafe.Words(sw))
+		s.tell("command %d: %04X, %s", n, uint16(sw), Words(sw))
 		if hi := sw >> 8; (sw != apdu.OK && hi != 0x61 && hi != 0x62 && hi != 0x63 && hi != 0x91 || sw == scp80.SWTruncated) && err == nil {
 			err = &CommandError{n, sw}
 		}
@@ -287,7 +295,7 @@ func Envelopes(t Transmit, tell func(format string, args ...any)) Sender {
 		if !ok {
 			return nil, 0, fmt.Errorf("%s: the answer has no status word: %X", name, r)
 		}
-		for sw&0xFF00 == apdu.MoreData {
+		for n := 0; sw&0xFF00 == apdu.MoreData && n < 8; n++ {
 			g := apdu.Command{CLA: c.CLA, INS: 0xC0, Ne: int(sw & 0xFF)}
 			if g.Ne == 0 {
 				g.Ne = apdu.MaxShortNe
@@ -323,7 +331,10 @@ func Envelopes(t Transmit, tell func(format string, args ...any)) Sender {
 			tell("short message %d of %d: %04X", i+1, len(parts), uint16(sw))
 		}
 		submitted := scp80.Assembler{Responses: true}
-		for sw&0xFF00 == apdu.ProactivePending {
+		for range scp80.MaxSegments {
+			if sw&0xFF00 != apdu.ProactivePending {
+				break
+			}
 			n := int(sw & 0xFF)
 			if n == 0 {
 				n = apdu.MaxShortNe

@@ -29,7 +29,10 @@ func Read(doc *sdk.Doc) (*Profile, error) {
 		}
 		p.AIDs = append(p.AIDs, aid)
 	}
-	id := doc.Get("applet_id").Text()
+	id := ""
+	if d := doc.Get("applet_id"); d.Exists() {
+		id = d.Text()
+	}
 	if len(id) > iotsafe.AppletIDLen {
 		return nil, doc.Get("applet_id").Refuse("is longer than 32 bytes")
 	}
