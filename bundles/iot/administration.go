@@ -163,10 +163,10 @@ func (c *Card) received(response []byte) {
 func (c *Card) broken(why string) {
 	a := c.admin
 	a.tls.Output()
-	if a.over = true; a.why == nil {
+	if !a.over {
 		a.why = errors.New(why)
 	}
-	a.out = nil
+	a.over, a.out = true, nil
 }
 
 // event is an ENVELOPE with an event of the terminal. One that is about no session of ours

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"time"
 
@@ -27,6 +26,8 @@ type Bearer struct {
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// Tell hears of each step; may be nil.
 	Tell func(format string, args ...any)
+	// Idle is how long a server may say nothing before the link counts as dropped; 0: 30 s.
+	Idle time.Duration
 
 	conn net.Conn
 	in   chan []byte // what the server sends, closed at its end
@@ -36,9 +37,6 @@ type Bearer struct {
 
 // bearerIdle is how long a server may say nothing (chosen).
 const bearerIdle = 30 * time.Second
-
-// ErrIdle is a server that says nothing any more while the card waits for it.
-var ErrIdle = errors.New("the server says nothing any more, and the card waits for it")
 
 func (b *Bearer) tell(format string, args ...any) {
 	if b.Tell != nil {
@@ -219,7 +217,11 @@ func (b *Bearer) collect() {
 // event waits for the server, and tells the card.
 func (b *Bearer) event(ctx context.Context) (apdu.SW, error) {
 	if len(b.held) == 0 && !b.gone {
-		idle := time.NewTimer(bearerIdle)
+		wait := b.Idle
+		if wait == 0 {
+			wait = bearerIdle
+		}
+		idle := time.NewTimer(wait)
 		defer idle.Stop()
 		select {
 		case p, ok := <-b.in:
@@ -227,7 +229,8 @@ func (b *Bearer) event(ctx context.Context) (apdu.SW, error) {
 				b.gone = true
 			}
 		case <-idle.C:
-			return 0, ErrIdle
+			b.tell("nothing came for %v", wait)
+			b.gone = true
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
@@ -240,8 +243,12 @@ func (b *Bearer) event(ctx context.Context) (apdu.SW, error) {
 		b.tell("the server has ended the connection")
 	}
 	_, sw, err := b.Send(ctx, apdu.Command{CLA: 0x80, INS: 0xC2, Data: e, Ne: apdu.MaxShortNe})
-	if err == nil && sw == apdu.OK && b.gone && len(b.held) == 0 {
-		return 0, io.ErrUnexpectedEOF // the card knows, and does not close the channel
+	switch {
+	case err != nil || sw != apdu.OK:
+	case len(b.held) > 0:
+		err = errors.New("the card does not take what the server sends")
+	case b.gone:
+		err = errors.New("the server has gone, and the card does not close the channel")
 	}
 	return sw, err
 }

@@ -106,7 +106,7 @@ func (d *Domain) Holds(container int) bool {
 }
 
 // pskSuites are the words of cipher suites.
-var pskSuites = map[string]uint16{"aes128-gcm": tlspsk.AES128GCM, "aes128-cbc": tlspsk.AES128CBC, "null": tlspsk.Null}
+var pskSuites = map[string]uint16{"aes128-gcm": tlspsk.AES128GCM, "aes128-cbc": tlspsk.AES128CBC, "null-sha256": tlspsk.Null}
 
 func (d *Domain) https(x *sdk.Doc) error {
 	h := &HTTPS{Identity: x.Get("identity").Text(), Host: "admin.example", Address: [4]byte{127, 0, 0, 1}, Port: 8444, URI: "/administration", Agent: "//se-id/" + d.Name}

@@ -1,0 +1,303 @@
+package iot
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"os/exec"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/bundles/iot/host"
+	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
+	"github.com/sspemu/sspemu/bundles/iot/ota"
+	"github.com/sspemu/sspemu/bundles/iot/profile"
+	"github.com/sspemu/sspemu/bundles/sdk/sdktest"
+	"github.com/sspemu/sspemu/internal/apdu"
+	"github.com/sspemu/sspemu/internal/cat"
+	"github.com/sspemu/sspemu/internal/scp80"
+	"github.com/sspemu/sspemu/internal/tlspsk"
+)
+
+// triggered is the terminal of a card whose domain was triggered; sw is what the trigger
+// was answered with.
+func triggered(t testing.TB, card *sdktest.Card, domain string, address *net.TCPAddr, replace ...string) (b *host.Bearer, sw apdu.SW) {
+	b, sw, err := trying(t, card, domain, address, replace...)
+	require.NoError(t, err)
+	return b, sw
+}
+
+func trying(t testing.TB, card *sdktest.Card, domain string, address *net.TCPAddr, replace ...string) (b *host.Bearer, sw apdu.SW, err error) {
+	p := profileOf(t, replace...)
+	b = &host.Bearer{Transmit: func(_ context.Context, c []byte) ([]byte, error) { return card.Send(c), nil }, Tell: t.Logf}
+	s := ota.New(p, p.Domain(domain), func(ctx context.Context, packet []byte) ([]byte, error) {
+		parts, err := scp80.Split(packet, 1)
+		require.NoError(t, err)
+		require.Len(t, parts, 1)
+		m := scp80.Deliver{From: []byte{4, 0x81, 0x21, 0x43}, PID: scp80.PIDDownload, DCS: scp80.DCSDownload, UserData: parts[0]}
+		e := scp80.Envelope{TPDU: m.Append(nil)}
+		var data []byte
+		data, sw, err = b.Send(ctx, apdu.Command{CLA: 0x80, INS: 0xC2, Data: e.Append(nil), Ne: 256})
+		require.NoError(t, err)
+		return data[3:], nil
+	})
+	n, _ := counterOfDomain(card, p, domain)
+	s.Counter = n
+	err = s.Trigger(context.Background(), address)
+	return b, sw, err
+}
+
+func counterOfDomain(card *sdktest.Card, p *profile.Profile, domain string) (n uint64, ok bool) {
+	for i := range p.Domains {
+		if p.Domains[i].Name == domain {
+			for _, x := range card.NVM()[domainName(i)] {
+				n = n<<8 | uint64(x)
+			}
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// listening is a server for visits.
+func listening(t testing.TB, v *ota.Visits) *net.TCPAddr {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- v.Serve(l) }()
+	t.Cleanup(func() {
+		_ = l.Close()
+		require.NoError(t, <-done)
+	})
+	return l.Addr().(*net.TCPAddr)
+}
+
+// TestVisit: a trigger has the card visit its server, which puts a certificate, makes a key
+// and asks for the list; with each cipher suite.
+func TestVisit(t *testing.T) {
+	for suite, word := range map[uint16]string{tlspsk.AES128GCM: "aes128-gcm", tlspsk.AES128CBC: "aes128-cbc", tlspsk.Null: "null-sha256"} {
+		t.Run(word, func(t *testing.T) {
+			replace := []string{"https: {identity: device-0001.cloud-a.example}", "https: {identity: device-0001.cloud-a.example, suites: [" + word + "]}"}
+			card := newCard(t, replace...)
+			p := profileOf(t, replace...)
+			v := &ota.Visits{Profile: p, Suites: []uint16{suite}, Tell: t.Logf}
+			address := listening(t, v)
+			s := ota.New(p, p.Domain("public cloud A"), nil)
+			content := bytes.Repeat([]byte("certificate "), 130)
+			v.Add("public cloud A", s.Put(ref(profile.File, 0x02), content)...)
+			v.Add("public cloud A", s.Generate(ref(profile.Private, 0x01))...)
+			v.Add("public cloud A", []byte{0x80, 0xCB, 0x01, 0x00, 0x00})
+			v.Add("public cloud A", s.Delete(ref(profile.File, 0x12))...) // another domain's
+			b, sw := triggered(t, card, "public cloud A", address, replace...)
+			require.Equal(t, apdu.ProactivePending, sw&0xFF00)
+			require.NoError(t, b.Run(context.Background(), sw))
+			r := v.Results("public cloud A")
+			require.Len(t, r, 4)
+			for i, x := range r {
+				require.NoError(t, x.Err)
+				last := x.Result.Responses[len(x.Result.Responses)-1]
+				_, sw, _ := apdu.Status(last)
+				if i == 3 {
+					require.Equal(t, apdu.FileNotFound, sw)
+				} else {
+					require.Contains(t, []apdu.SW{apdu.OK, iotsafe.SWMoreData}, sw)
+				}
+			}
+			require.Equal(t, "9000", card.Transmit(selectApplet))
+			require.Equal(t, content, readFile(t, card, 2))
+			require.NotEqual(t, p.Containers[p.Find(profile.Private, []byte{1})].Value, ota.Answer(r[1].Result))
+			b, sw = triggered(t, card, "public cloud A", address, replace...) // and once more
+			require.NoError(t, b.Run(context.Background(), sw))
+			require.Equal(t, "public cloud A, HTTPS: done, 0 scripts", lastEvent(card))
+		})
+	}
+}
+
+// lastEvent is the end of the last visit.
+func lastEvent(card *sdktest.Card) string {
+	for i := len(card.Events) - 1; i >= 0; i-- {
+		if s := string(card.Events[i].Data); strings.Contains(s, "HTTPS") {
+			return s
+		}
+	}
+	return ""
+}
+
+// TestVisitOpenSSL: openssl s_server is the server, and a person types what it says.
+func TestVisitOpenSSL(t *testing.T) {
+	p := profileOf(t)
+	d := p.Domain("service provider")
+	identity, key := p.AdministrationKey(d)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := l.Addr().(*net.TCPAddr)
+	require.NoError(t, l.Close())
+	cmd := exec.Command("openssl", "s_server", "-accept", address.String(), "-nocert", "-quiet", "-tls1_2", "-cipher", "PSK-AES128-CBC-SHA256", "-psk", hex.EncodeToString(key), "-psk_identity", string(identity))
+	in, err := cmd.StdinPipe()
+	require.NoError(t, err)
+	out, err := cmd.StdoutPipe()
+	require.NoError(t, err)
+	require.NoError(t, cmd.Start(), "apt-get install openssl")
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	heard := bufio.NewReader(out)
+	request := func() (lines []string) {
+		for {
+			s, err := heard.ReadString('\n')
+			require.NoError(t, err)
+			if s = strings.TrimSpace(s); s == "" {
+				return lines
+			}
+			lines = append(lines, s)
+		}
+	}
+	card := newCard(t)
+	b, sw := triggered(t, card, "service provider", address)
+	b.Dial = func(_ context.Context, a string) (c net.Conn, err error) {
+		require.Eventually(t, func() bool { c, err = net.Dial("tcp", a); return err == nil }, 10*time.Second, 20*time.Millisecond)
+		return c, err
+	}
+	done := make(chan error, 1)
+	go func() { done <- b.Run(context.Background(), sw) }()
+	lines := request()
+	require.Equal(t, "POST /sam HTTP/1.1", lines[0])
+	require.Contains(t, lines, "X-Admin-Protocol: globalplatform-remote-admin/1.0")
+	require.Contains(t, lines, "X-Admin-From: //se-id/service provider")
+	script := scp80.Script(scp80.Definite, ota.New(p, d, nil).Generate(ref(profile.Private, 0x51))[0])
+	fmt.Fprintf(in, "HTTP/1.1 200 OK\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nX-Admin-Next-URI: /next\r\nContent-Type: application/vnd.globalplatform.card-content-mgt;version=1.0\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(script), script)
+	lines = request()
+	require.Equal(t, "POST /next HTTP/1.1", lines[0])
+	require.Contains(t, lines, "X-Admin-Script-Status: ok")
+	first, err := heard.Peek(1)
+	require.NoError(t, err)
+	require.Equal(t, byte(0xAB), first[0], "a response scripting template")
+	_, err = io.WriteString(in, "HTTP/1.1 204 No Content\r\n\r\n")
+	require.NoError(t, err)
+	require.NoError(t, <-done)
+	require.Equal(t, "service provider, HTTPS: done, 1 scripts", lastEvent(card))
+	require.NotEqual(t, "6985", card.Transmit("80CD0000038501 51 00"))
+}
+
+// TestVisitRefused: servers, terminals and triggers that are wrong. What the card had
+// stays as it was, and it can be triggered again.
+func TestVisitRefused(t *testing.T) {
+	p := profileOf(t)
+	card := newCard(t)
+	before := card.NVM()
+	whole := func(t *testing.T) {
+		t.Helper()
+		now := card.NVM()
+		for i := range p.Domains {
+			delete(now, domainName(i))
+			delete(before, domainName(i))
+		}
+		require.Equal(t, before, now)
+	}
+	answers := func(t *testing.T, answer string) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer l.Close()
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			identity, key := p.AdministrationKey(p.Domain("public cloud A"))
+			s := tlspsk.Server(tlspsk.Config{Random: func(b []byte) { clear(b) }, Lookup: func(id []byte) []byte {
+				if !bytes.Equal(id, identity) {
+					return nil
+				}
+				return key
+			}})
+			buf := make([]byte, 4096)
+			for said := false; ; {
+				n, err := c.Read(buf)
+				if err != nil || s.Feed(buf[:n]) != nil {
+					return
+				}
+				if b := s.Read(); len(b) > 0 {
+					if said {
+						return
+					}
+					said = true
+					_ = s.Write([]byte(answer))
+					if answer == "" {
+						s.Close()
+					}
+				}
+				if _, err := c.Write(s.Output()); err != nil {
+					return
+				}
+			}
+		}()
+		b, sw := triggered(t, card, "public cloud A", l.Addr().(*net.TCPAddr))
+		require.NoError(t, b.Run(context.Background(), sw))
+	}
+	const ok = "HTTP/1.1 200 OK\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nContent-Type: application/vnd.globalplatform.card-content-mgt;version=1.0\r\n"
+	for _, v := range []struct{ name, answer, why string }{
+		{"no HTTP", "hello, who is there?\r\n\r\n", errHTTP.Error()},
+		{"not found", "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", errHTTP.Error()},
+		{"no protocol", "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", errHTTP.Error()},
+		{"no length", ok + "\r\n", errHTTP.Error()},
+		{"long", ok + "Content-Length: 9000\r\n\r\n" + strings.Repeat("x", 9000), errLong.Error()},
+		{"endless head", "HTTP/1.1 200 OK\r\n" + strings.Repeat("X: y\r\n", 3000), errLong.Error()},
+		{"ends in the middle", "", "the server ended the session in the middle"},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			answers(t, v.answer)
+			require.Equal(t, "public cloud A, HTTPS: "+v.why, lastEvent(card))
+			whole(t)
+		})
+	}
+	t.Run("script that is none", func(t *testing.T) {
+		answers(t, ok+"Content-Length: 2\r\n\r\n\xAA\x05")
+		whole(t)
+	})
+	t.Run("wrong key", func(t *testing.T) {
+		other := profileOf(t, "https: {identity: device-0001.cloud-a.example}", "https: {identity: device-0001.cloud-a.example, key: 00112233445566778899AABBCCDDEEFF}")
+		b, sw := triggered(t, card, "public cloud A", listening(t, &ota.Visits{Profile: other}))
+		require.NoError(t, b.Run(context.Background(), sw))
+		require.Equal(t, "public cloud A, HTTPS: tlspsk: the peer ended the session: bad_record_mac", lastEvent(card))
+		whole(t)
+	})
+	t.Run("unknown identity", func(t *testing.T) {
+		other := profileOf(t, "identity: device-0001.cloud-a.example", "identity: somebody")
+		b, sw := triggered(t, card, "public cloud A", listening(t, &ota.Visits{Profile: other}))
+		require.NoError(t, b.Run(context.Background(), sw))
+		require.Equal(t, "public cloud A, HTTPS: tlspsk: the peer ended the session: unknown_psk_identity", lastEvent(card))
+	})
+	t.Run("nobody there", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		a := l.Addr().(*net.TCPAddr)
+		require.NoError(t, l.Close())
+		b, sw := triggered(t, card, "public cloud A", a)
+		require.NoError(t, b.Run(context.Background(), sw))
+		require.Equal(t, "public cloud A, HTTPS: the terminal opens no channel", lastEvent(card))
+	})
+	t.Run("twice", func(t *testing.T) {
+		triggered(t, card, "public cloud A", nil)
+		_, _, err := trying(t, card, "service provider", nil)
+		require.ErrorIs(t, err, &ota.StatusError{Status: scp80.MoreTime})
+		card.Reset() // with it the session is gone
+		require.Equal(t, "6985", card.Transmit("8012000000"))
+	})
+	t.Run("no server", func(t *testing.T) {
+		s := administrator(t, card, "private cloud")
+		require.ErrorIs(t, s.Trigger(context.Background(), nil), &ota.StatusError{Status: scp80.SecurityError})
+	})
+	t.Run("events of nobody", func(t *testing.T) {
+		for _, data := range [][]byte{cat.Event(cat.DataAvailable, nil), cat.Event(cat.ChannelStatus, nil), cat.Event(0x04, nil)} {
+			require.Equal(t, "9000", card.Transmit(fmt.Sprintf("80C20000%02X%X", len(data), data)))
+		}
+		require.Equal(t, "6A80", card.Transmit("80C2000003D60199"))
+		require.Equal(t, "6A80", card.Transmit("80C2000002D600"))
+	})
+}
