@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,6 +24,7 @@ import (
 	"github.com/sspemu/sspemu/cmd/sspemu/console"
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/scp80"
+	"github.com/sspemu/sspemu/internal/tlspsk"
 	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/transport"
 )
@@ -45,6 +47,7 @@ type otaFlags struct {
 	x        either
 	link     string
 	url      string
+	https    bool
 	persona  string
 	domain   string
 	counter  uint64
@@ -60,6 +63,7 @@ func (o *otaFlags) add(cmd *cobra.Command) {
 	f := cmd.Flags()
 	f.StringVar(&o.link, "link", "", "link to a card, a `URL`: "+toCards)
 	f.StringVar(&o.url, "http", "", "send over HTTP to the face of the bundle at this `URL`, as http://127.0.0.1:8080")
+	f.BoolVar(&o.https, "https", false, "have the card visit this server: a packet triggers it, the script goes by HTTPS with a pre-shared key")
 	f.StringVar(&o.persona, "persona-file", "", "take keys and domains from this persona `FILE` (default: that of the bundle)")
 	f.StringVar(&o.domain, "domain", "public cloud A", "`NAME` of the security domain")
 	f.Uint64Var(&o.counter, "counter", 0, "`COUNTER` of the packet (default: the next one)")
@@ -123,13 +127,30 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 			fmt.Fprintln(cmd.ErrOrStderr(), line)
 		}
 	}
-	send, fresh, end, err := o.sender(cmd, tell)
+	switch {
+	case o.https && o.url != "":
+		return usage(errors.New("--https and --http: give one of them"))
+	case o.https && form == scp80.Compact:
+		return usage(errors.New("--https: scripts of visits are expanded, --form definite or indefinite"))
+	case o.https && (o.submit || o.noProof):
+		return usage(errors.New("--https: the answer comes in the visit; without --submit and --no-proof"))
+	case o.https && d.HTTPS == nil:
+		return fmt.Errorf("--https: the domain %s has no word https in the persona", d.Name)
+	}
+	send, visits, fresh, end, err := o.sender(cmd, tell)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	s := ota.New(p, d, send)
 	s.Form, s.Tell = form, tell
+	if o.https {
+		stop, err := visited(s, p, visits)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = stop() }()
+	}
 	if o.submit {
 		s.Header.SPI[1] |= 0x20
 	}
@@ -194,24 +215,37 @@ func otaAdvice(err error, s *ota.Server) error {
 	return err
 }
 
-// sender sends packets to a card; fresh is one that is made in this process.
-func (o *otaFlags) sender(cmd *cobra.Command, tell func(string, ...any)) (send ota.Sender, fresh bool, end func() error, err error) {
+// visited has s run its scripts in visits of the card, and listens for them.
+func visited(s *ota.Server, p *profile.Profile, t *ota.Terminal) (stop func() error, err error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	v := &ota.Visits{Profile: p, Tell: s.Tell, Suites: []uint16{tlspsk.AES128GCM, tlspsk.AES128CBC, tlspsk.Null}}
+	go func() { _ = v.Serve(l) }()
+	t.Visits(s, v, l.Addr().(*net.TCPAddr))
+	return l.Close, nil
+}
+
+// sender sends packets to a card; fresh is one that is made in this process. The terminal
+// is there with --https.
+func (o *otaFlags) sender(cmd *cobra.Command, tell func(string, ...any)) (send ota.Sender, t *ota.Terminal, fresh bool, end func() error, err error) {
 	if o.url != "" {
 		if o.link != "" {
-			return nil, false, nil, usage(errors.New("--http and --link: give one of them"))
+			return nil, nil, false, nil, usage(errors.New("--http and --link: give one of them"))
 		}
 		if !strings.HasPrefix(o.url, "http://") && !strings.HasPrefix(o.url, "https://") {
-			return nil, false, nil, usage(fmt.Errorf("--http: %q is no URL like http://127.0.0.1:8080", o.url))
+			return nil, nil, false, nil, usage(fmt.Errorf("--http: %q is no URL like http://127.0.0.1:8080", o.url))
 		}
 		client := &http.Client{Timeout: o.timeout}
-		return ota.HTTP(client, strings.TrimRight(o.url, "/")+"/ota", tell), false, func() error { return nil }, nil
+		return ota.HTTP(client, strings.TrimRight(o.url, "/")+"/ota", tell), nil, false, func() error { return nil }, nil
 	}
 	if o.x.settings.active == "" && (o.link == "" || transport.Inside(o.link)) {
 		o.x.settings.active = "iot"
 	}
 	converse, where, end, err := o.x.terminal(cmd, o.link, o.timeout)
 	if err != nil {
-		return nil, false, nil, err
+		return nil, nil, false, nil, err
 	}
 	transmit := func(ctx context.Context, capdu []byte) ([]byte, error) {
 		return talker(func(ctx context.Context, r console.APDURequest) (console.APDUResponse, error) {
@@ -219,7 +253,12 @@ func (o *otaFlags) sender(cmd *cobra.Command, tell func(string, ...any)) (send o
 			return converse(ctx, r)
 		}).Transmit(ctx, capdu, nil)
 	}
-	return ota.Envelopes(transmit, tell), where == "an ephemeral platform" || transport.Inside(o.link), end, nil
+	fresh = where == "an ephemeral platform" || transport.Inside(o.link)
+	if o.https {
+		t = ota.NewTerminal(transmit, tell)
+		return t.Send, t, fresh, end, nil
+	}
+	return ota.Envelopes(transmit, tell), nil, fresh, end, nil
 }
 
 func readCounters(file string) (map[string]uint64, error) {

@@ -58,12 +58,13 @@ func (b *Bearer) Send(ctx context.Context, c apdu.Command) ([]byte, apdu.SW, err
 			n = apdu.MaxShortNe
 		}
 		if r, err = b.Transmit(ctx, (&apdu.Command{CLA: c.CLA, INS: 0xC0, Ne: n}).Append(nil)); err != nil {
-			return nil, 0, err
+			return nil, 0, fmt.Errorf("GET RESPONSE: %w", err)
 		}
 		var more []byte
-		if more, sw, ok = apdu.Status(r); ok {
-			data = append(data, more...)
+		if more, sw, ok = apdu.Status(r); !ok || len(more) == 0 && sw != apdu.OK {
+			return nil, 0, fmt.Errorf("GET RESPONSE: %X", r)
 		}
+		data = append(data, more...)
 	}
 	if !ok {
 		return nil, 0, fmt.Errorf("the card's answer has no status word: %X", r)

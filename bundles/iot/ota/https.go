@@ -12,7 +12,9 @@ import (
 
 	crand "crypto/rand"
 
+	"github.com/sspemu/sspemu/bundles/iot/host"
 	"github.com/sspemu/sspemu/bundles/iot/profile"
+	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/cat"
 	"github.com/sspemu/sspemu/internal/scp80"
 	"github.com/sspemu/sspemu/internal/tlspsk"
@@ -61,6 +63,48 @@ func (s *Server) Trigger(ctx context.Context, address *net.TCPAddr) error {
 	return err
 }
 
+// Terminal is what stands between a card and the server that it visits: it brings the
+// trigger to the card, and carries the octets of the visit.
+type Terminal struct {
+	bearer  *host.Bearer
+	deliver func(ctx context.Context, packet []byte) ([]byte, apdu.SW, error)
+	sw      apdu.SW // of the trigger: what the card wants then
+}
+
+// NewTerminal is the terminal of a card.
+func NewTerminal(t Transmit, tell func(format string, args ...any)) *Terminal {
+	return &Terminal{bearer: &host.Bearer{Transmit: t, Tell: tell}, deliver: short(t, tell)}
+}
+
+// Send is a Sender for triggers.
+func (t *Terminal) Send(ctx context.Context, packet []byte) ([]byte, error) {
+	data, sw, err := t.deliver(ctx, packet)
+	if err != nil {
+		return nil, err
+	}
+	t.sw = sw
+	return response(data)
+}
+
+// Visits has s run its scripts in visits of the card to v, which listens at address: s
+// sends triggers, with t.Send as its Sender.
+func (t *Terminal) Visits(s *Server, v *Visits, address *net.TCPAddr) {
+	s.Visit = func(ctx context.Context, script []byte) (r scp80.Result, err error) {
+		v.add(s.Domain.Name, script)
+		if err := s.Trigger(ctx, address); err != nil {
+			return r, err
+		}
+		if err := t.bearer.Run(ctx, t.sw); err != nil {
+			return r, err
+		}
+		all := v.Results(s.Domain.Name)
+		if len(all) != 1 {
+			return r, errors.New("ota: the card did not come, or left without a result")
+		}
+		return all[0].Result, all[0].Err
+	}
+}
+
 // Visits is the server that domains visit: administration over HTTP, by TLS with the keys
 // of a persona. It gives each visit the scripts that wait for the domain, one a request.
 //
@@ -83,12 +127,16 @@ type Visit struct {
 
 // Add has a script of commands wait for a domain.
 func (v *Visits) Add(domain string, commands ...[]byte) {
+	v.add(domain, scp80.Script(scp80.Definite, commands...))
+}
+
+func (v *Visits) add(domain string, script []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.waiting == nil {
 		v.waiting = map[string][][]byte{}
 	}
-	v.waiting[domain] = append(v.waiting[domain], scp80.Script(scp80.Definite, commands...))
+	v.waiting[domain] = append(v.waiting[domain], script)
 }
 
 // Results takes what came of the scripts of a domain.
@@ -169,7 +217,7 @@ func (v *Visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case r.Header.Get("Content-Type") != mediaResult:
 			x.Err = fmt.Errorf("ota: the result is %s, not %s", r.Header.Get("Content-Type"), mediaResult)
 		default:
-			x.Result, x.Err = scp80.ParseResult(body, scp80.Definite)
+			x.Result, x.Err = scp80.ParseResult(body, resultForm(body))
 		}
 		if v.results == nil {
 			v.results = map[string][]Visit{}
@@ -192,6 +240,14 @@ func (v *Visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Content-Type", mediaScript)
 	v.tell("200: a script of %d octets", len(script))
 	_, _ = w.Write(script)
+}
+
+// resultForm is the form of a result: visits have expanded ones.
+func resultForm(b []byte) scp80.Form {
+	if len(b) > 0 && b[0] == 0xAF {
+		return scp80.Indefinite
+	}
+	return scp80.Definite
 }
 
 // pskListener puts TLS on what comes.

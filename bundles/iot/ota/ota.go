@@ -5,7 +5,7 @@
 //	       <─── Result <─── checked <───── response packet <──┘
 //
 // Senders are Envelopes, which plays the network and the terminal with SMS-PP downloads,
-// and HTTP. The server keeps the counter of its domain; each packet has the next one.
+// and HTTP. With Visits the card comes to the server instead, by HTTPS. The server keeps the counter of its domain; each packet has the next one.
 //
 // Sources: TS 102 225, TS 102 226, TS 31.115 (package scp80); commands as package iotsafe
 // has them.
@@ -19,6 +19,7 @@ import (
 	"io"
 	"net/http"
 
+	"github.com/sspemu/sspemu/bundles/iot/host"
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
 	"github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/internal/apdu"
@@ -38,7 +39,8 @@ type Server struct {
 	Counter uint64 // of the last packet
 	Form    scp80.Form
 	Send    Sender
-	Tell    func(format string, args ...any) // each step in words; nil: nobody listens
+	Visit   func(ctx context.Context, script []byte) (scp80.Result, error) // runs scripts in place of packets (https.go); may be nil
+	Tell    func(format string, args ...any)                               // each step in words; nil: nobody listens
 }
 
 // New is a server for a domain of a persona. Packets are secured as the domain wants at
@@ -123,6 +125,21 @@ func (s *Server) Run(ctx context.Context, commands ...[]byte) (scp80.Result, err
 
 // Script is Run with a script that is there already.
 func (s *Server) Script(ctx context.Context, script []byte) (res scp80.Result, err error) {
+	form := scp80.FormOf(script)
+	if s.Visit != nil {
+		s.tell("script %s", profile.Hex(script))
+		res, err = s.Visit(ctx, script)
+	} else {
+		res, err = s.byPacket(ctx, script, form)
+	}
+	if err != nil {
+		return res, err
+	}
+	return res, s.explain(res, form)
+}
+
+// byPacket sends a script in a secured packet.
+func (s *Server) byPacket(ctx context.Context, script []byte, form scp80.Form) (res scp80.Result, err error) {
 	packet, err := s.Packet(script)
 	if err != nil {
 		return res, err
@@ -137,10 +154,11 @@ func (s *Server) Script(ctx context.Context, script []byte) (res scp80.Result, e
 	if err != nil {
 		return res, err
 	}
-	form := scp80.FormOf(script)
-	if res, err = scp80.ParseResult(r.Data, form); err != nil {
-		return res, err
-	}
+	return scp80.ParseResult(r.Data, form)
+}
+
+// explain tells what came of each command; the error is about the first that failed.
+func (s *Server) explain(res scp80.Result, form scp80.Form) (err error) {
 	for i, x := range res.Responses {
 		_, sw, _ := apdu.Status(x)
 		n := i + 1
@@ -155,7 +173,7 @@ func (s *Server) Script(ctx context.Context, script []byte) (res scp80.Result, e
 	if res.Bad != scp80.WellFormed && err == nil {
 		err = fmt.Errorf("ota: the card cannot read the script behind command %d", res.Executed)
 	}
-	return res, err
+	return err
 }
 
 // Check reads the proof of receipt for the last packet.
@@ -281,54 +299,11 @@ type Transmit func(ctx context.Context, capdu []byte) (rapdu []byte, err error)
 // Envelopes sends packets as short messages, each in an ENVELOPE, and takes the response
 // from the answer, or from the proactive command that it announces.
 func Envelopes(t Transmit, tell func(format string, args ...any)) Sender {
-	from := []byte{0x04, 0x81, 0x21, 0x43} // made up
-	reference := byte(0)
-	if tell == nil {
-		tell = func(string, ...any) {}
-	}
-	send := func(ctx context.Context, name string, c apdu.Command) ([]byte, apdu.SW, error) {
-		r, err := t(ctx, c.Append(nil))
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", name, err)
-		}
-		data, sw, ok := apdu.Status(r)
-		if !ok {
-			return nil, 0, fmt.Errorf("%s: the answer has no status word: %X", name, r)
-		}
-		for n := 0; sw&0xFF00 == apdu.MoreData && n < 8; n++ {
-			g := apdu.Command{CLA: c.CLA, INS: 0xC0, Ne: int(sw & 0xFF)}
-			if g.Ne == 0 {
-				g.Ne = apdu.MaxShortNe
-			}
-			if r, err = t(ctx, g.Append(nil)); err != nil {
-				return nil, 0, fmt.Errorf("GET RESPONSE: %w", err)
-			}
-			var more []byte
-			if more, sw, ok = apdu.Status(r); !ok || len(more) == 0 && sw != apdu.OK {
-				return nil, 0, fmt.Errorf("GET RESPONSE: %X", r)
-			}
-			data = append(bytes.Clone(data), more...)
-		}
-		if sw != apdu.OK && sw&0xFF00 != apdu.ProactivePending {
-			return nil, 0, fmt.Errorf("%s: status %04X, %s", name, uint16(sw), sw.Words())
-		}
-		return data, sw, nil
-	}
+	deliver := short(t, tell)
 	return func(ctx context.Context, packet []byte) ([]byte, error) {
-		reference++
-		parts, err := scp80.Split(packet, reference)
+		data, sw, err := deliver(ctx, packet)
 		if err != nil {
 			return nil, err
-		}
-		var data []byte
-		var sw apdu.SW
-		for i, p := range parts {
-			m := scp80.Deliver{From: from, PID: scp80.PIDDownload, DCS: scp80.DCSDownload, UserData: p}
-			e := scp80.Envelope{TPDU: m.Append(nil)}
-			if data, sw, err = send(ctx, "ENVELOPE", apdu.Command{CLA: 0x80, INS: 0xC2, Data: e.Append(nil), Ne: apdu.MaxShortNe}); err != nil {
-				return nil, err
-			}
-			tell("short message %d of %d: %04X", i+1, len(parts), uint16(sw))
 		}
 		submitted := scp80.Assembler{Responses: true}
 		for range scp80.MaxSegments {
@@ -339,7 +314,7 @@ func Envelopes(t Transmit, tell func(format string, args ...any)) Sender {
 			if n == 0 {
 				n = apdu.MaxShortNe
 			}
-			b, _, err := send(ctx, "FETCH", apdu.Command{CLA: 0x80, INS: 0x12, Ne: n})
+			b, _, err := command(ctx, t, "FETCH", apdu.Command{CLA: 0x80, INS: 0x12, Ne: n})
 			if err != nil {
 				return nil, err
 			}
@@ -359,22 +334,65 @@ func Envelopes(t Transmit, tell func(format string, args ...any)) Sender {
 				return nil, err
 			}
 			done := apdu.Command{CLA: 0x80, INS: 0x14, Data: []byte{0x81, 3, 1, 0x13, 0, 0x82, 2, 0x82, 0x81, 0x83, 1, 0}}
-			if _, sw, err = send(ctx, "TERMINAL RESPONSE", done); err != nil {
+			if _, sw, err = command(ctx, t, "TERMINAL RESPONSE", done); err != nil {
 				return nil, err
 			}
-			tell("SMS-SUBMIT with the proof of receipt, or part of it: %d bytes", len(data))
+			if tell != nil {
+				tell("SMS-SUBMIT with the proof of receipt, or part of it: %d bytes", len(data))
+			}
 			if packet != nil {
 				return packet, nil
 			}
 		}
-		if len(data) == 0 {
-			return nil, nil
+		return response(data)
+	}
+}
+
+// response is the response packet in the answer to an ENVELOPE; none when it is empty.
+func response(data []byte) ([]byte, error) {
+	if len(data) == 0 {
+		return nil, nil
+	}
+	s, err := scp80.ParseUserData(data)
+	if err != nil || !s.Response {
+		return nil, fmt.Errorf("ota: the answer is no response packet: %X", data)
+	}
+	return s.Data, nil
+}
+
+// command sends a command of the terminal, which has to succeed.
+func command(ctx context.Context, t Transmit, name string, c apdu.Command) ([]byte, apdu.SW, error) {
+	data, sw, err := (&host.Bearer{Transmit: t}).Send(ctx, c)
+	if err == nil && sw != apdu.OK && sw&0xFF00 != apdu.ProactivePending {
+		err = fmt.Errorf("status %04X, %s", uint16(sw), sw.Words())
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", name, err)
+	}
+	return data, sw, nil
+}
+
+// short delivers packets as short messages; data and sw answer the last one.
+func short(t Transmit, tell func(format string, args ...any)) func(ctx context.Context, packet []byte) (data []byte, sw apdu.SW, err error) {
+	from := []byte{0x04, 0x81, 0x21, 0x43} // made up
+	reference := byte(0)
+	return func(ctx context.Context, packet []byte) (data []byte, sw apdu.SW, err error) {
+		reference++
+		parts, err := scp80.Split(packet, reference)
+		if err != nil {
+			return nil, 0, err
 		}
-		s, err := scp80.ParseUserData(data)
-		if err != nil || !s.Response {
-			return nil, fmt.Errorf("ota: the answer is no response packet: %X", data)
+		for i, p := range parts {
+			m := scp80.Deliver{From: from, PID: scp80.PIDDownload, DCS: scp80.DCSDownload, UserData: p}
+			e := scp80.Envelope{TPDU: m.Append(nil)}
+			if data, sw, err = command(ctx, t, "ENVELOPE", apdu.Command{CLA: 0x80, INS: 0xC2, Data: e.Append(nil), Ne: apdu.MaxShortNe}); err != nil {
+				return nil, 0, err
+			}
+			if tell != nil {
+				tell("short message %d of %d: %04X", i+1, len(parts), uint16(sw))
+			}
 		}
-		return s.Data, nil
+		return data, sw, nil
 	}
 }
 
