@@ -43,3 +43,21 @@ func TestSerialModem(t *testing.T) {
 		})
 	}
 }
+
+// TestExample: the example program of docs/iot.md talks to a cloud, with its card behind a
+// modem.
+func TestExample(t *testing.T) {
+	f := newFleet(t)
+	cloud, err := f.authority.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, cloud.Close()) })
+	dir := t.TempDir()
+	out, err := exec.Command("go", "build", "-o", dir+"/example", "../../bundles/iot/host/example").CombinedOutput()
+	require.NoError(t, err, string(out))
+	modem := exec.Command(sspemu(t), "modem", "--listen", "pty:"+dir+"/modem", "--active", "iot", "--api", "off")
+	ready(t, modem)
+	t.Cleanup(func() { stop(t, modem) })
+	said, notes, code := run(t, nil, dir+"/example", dir+"/modem", cloud.Endpoint)
+	require.Zero(t, code, notes)
+	require.Equal(t, "hello device-0001.cloud-a.example\nfrom device-0001.cloud-a.example: hello\n", said)
+}
