@@ -24,7 +24,7 @@ type check struct {
 }
 
 // checks are all named checks. Those that start with scl_, link_, http_, coap_,
-// platform_, cell, emv_, iot_, mdl_, mrtd_ and piv_ are in files of their own.
+// platform_, cell, emv_, iot_, ota_, mdl_, mrtd_ and piv_ are in files of their own.
 var checks map[string]check
 
 func init() { // not in the declaration: the checks look the table up
@@ -54,7 +54,7 @@ func init() { // not in the declaration: the checks look the table up
 		"auc_keys":  {doc: "the data is tag DB with RES, CK, IK of the last challenge, and Kc WITH or WITHOUT", args: 1, run: checkKeys},
 		"auc_first": {doc: "the network makes a challenge with SQN zero", sets: aucVars, needs: []string{"k", "opc", "amf"}, run: checkFirst},
 	}
-	for _, more := range []map[string]check{sclChecks, linkChecks, httpChecks, coapChecks, platformChecks, cellChecks, emvChecks, iotChecks, mdlChecks, mrtdChecks, pivChecks} {
+	for _, more := range []map[string]check{sclChecks, linkChecks, httpChecks, coapChecks, platformChecks, cellChecks, emvChecks, iotChecks, otaChecks, mdlChecks, mrtdChecks, pivChecks} {
 		maps.Copy(checks, more)
 	}
 }

@@ -54,6 +54,7 @@ type Dialogue struct {
 
 	emv *emvState // of the emv_ checks
 	iot *iotState // of the iot_ checks
+	ota *otaState // of the ota_ checks
 	mdl *mdlState // of the mdl_ checks
 
 	mrtd *mrtdState // of the mrtd_ checks

@@ -19,7 +19,7 @@ import (
 func (t *Target) Tell(persona []byte) (err error) {
 	switch PersonaBundle(persona) {
 	case "iot":
-		t.Vars, err = iotVars(persona)
+		t.Device, t.Vars, err = iotVars(persona)
 		return err
 	case "eid":
 		if t.Vars, err = eidVars(persona); err != nil {
@@ -72,12 +72,13 @@ func PersonaBundle(persona []byte) string {
 	return DefaultBundle
 }
 
-// iotVars reads the variables of a Target off a persona of the IoT bundle: aid, and
-// other_aid if there is a second one.
-func iotVars(persona []byte) (map[string]string, error) {
+// iotVars reads a persona of the IoT bundle and the variables of a Target: aid, other_aid
+// if there is a second one, and domain_tar, that of the first security domain, if there is
+// one.
+func iotVars(persona []byte) (*iot.Profile, map[string]string, error) {
 	p, err := iot.FromYAML(persona, "persona", nil)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	vars := map[string]string{}
 	for i, name := range []string{"aid", "other_aid"} {
@@ -85,7 +86,10 @@ func iotVars(persona []byte) (map[string]string, error) {
 			vars[name] = upper(p.AIDs[i])
 		}
 	}
-	return vars, nil
+	if len(p.Domains) > 0 {
+		vars["domain_tar"] = upper(p.Domains[0].TAR[:])
+	}
+	return p, vars, nil
 }
 
 // telecomVars reads the variables of a Target off a persona of the telecom

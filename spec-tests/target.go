@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sspemu/sspemu/bundles/iot/ota"
+	iot "github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/payment/profile"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
@@ -30,7 +32,7 @@ type Target struct {
 	// Vars are the placeholders of the cases, in hexadecimal. Of the telecom bundle:
 	// iccid, imsi, aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf; of the payment
 	// bundle, for each application by its name: debit_aid, debit_pan; of the IoT bundle: aid,
-	// other_aid. Persona.Tell
+	// other_aid, domain_tar. Persona.Tell
 	// reads them off a persona. accessor_pin and accessor_token are the secrets of an
 	// accessor of each kind that may open the file system gate.
 	Vars map[string]string
@@ -38,6 +40,11 @@ type Target struct {
 	// Profile is the persona of a payment card, for cases that need its keys; nil: it
 	// is not known.
 	Profile *profile.Profile
+
+	// Device is the persona of an IoT SAFE applet, for cases that need the keys of its
+	// security domains; nil: it is not known.
+	Device  *iot.Profile
+	servers map[string]*ota.Server // of its domains, by TAR
 
 	// Document is the travel document of a persona of the eID bundle, with its passwords
 	// and trust anchors; nil: it is not known.

@@ -439,7 +439,7 @@ func (c *Card) replace(o *object, f fields, by bearer) sdk.SW {
 		if err := o.put(content); err != nil {
 			return c.full(err)
 		}
-		o.filled, o.broken, o.size = true, false, len(content)
+		o.filled, o.broken, o.size = true, o.Damaged, len(content)
 	}
 	c.work.changed = append(c.work.changed, o)
 	return sdk.OK
