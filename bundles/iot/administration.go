@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/sdk"
@@ -28,32 +29,48 @@ import (
 // triggers another one. What a script does is stored with the command that brought its
 // last octet.
 //
-// Sources: GlobalPlatform Card Specification Amendment B (headers, media types, trigger),
-// recalled (unverified); TS 102 223 6.6.27 to 6.6.30.
+// Sources: TS 102 223 6.6.27 to 6.6.30; GlobalPlatform Card Specification Amendment B
+// (GPC_SPE_011) 3.4.1 requests, 3.4.2 responses, 4.7 and tables 4-3 to 4-10 trigger. Its
+// text was not at hand: headers, values and tags are those that public servers, tools and
+// a recorded session of a card have (unverified).
 
-// Headers and media types of Amendment B.
+// Headers and media types (Amendment B 3.4).
 const (
 	adminProtocol = "globalplatform-remote-admin/1.0"
 	mediaScript   = "application/vnd.globalplatform.card-content-mgt;version=1.0"
 	mediaResult   = "application/vnd.globalplatform.card-content-mgt-response;version=1.0"
 )
 
-// Tags of the trigger (Amendment B): connection parameters are objects of OPEN CHANNEL.
+// Values of X-Admin-Script-Status (3.4.1). With any but ok there is no result.
+const (
+	statusOK      = "ok"
+	statusUnknown = "unknown-application"
+	statusMemory  = "insufficient-memory" // chosen: the standard's others do not say it
+)
+
+// Tags of the trigger (4.7).
 const (
 	tagTrigger    tlv.Tag = 0x81
-	tagConnection tlv.Tag = 0x84
+	tagParameters tlv.Tag = 0x83
+	tagConnection tlv.Tag = 0x84 // objects of OPEN CHANNEL
+	tagSecurity   tlv.Tag = 0x85 // identity of the pre-shared key and its number, each with its length
+	tagPost       tlv.Tag = 0x89 // what requests say
+	tagHost       tlv.Tag = 0x8A
+	tagAgent      tlv.Tag = 0x8B
+	tagURI        tlv.Tag = 0x8C
 )
 
 const (
 	maxScript  = 8192 // octets of a script, and of its result
 	maxVisits  = 64   // requests of one session: a server that never ends is left
+	maxURI     = 512  // octets of a URI
 	bufferSize = 1024 // octets that the terminal is asked to hold
 )
 
 // administration is a session under way.
 type administration struct {
 	d    *domain
-	h    *profile.HTTPS
+	h    profile.HTTPS
 	tls  *tlspsk.Conn
 	in   []byte // of the response that comes
 	out  []byte // for SEND DATA
@@ -63,23 +80,73 @@ type administration struct {
 	over bool // CLOSE CHANNEL is next
 	n    int  // requests so far
 	why  error
+
+	scripts int
 }
 
-// trigger reads a trigger: whether data is one, and the connection that it wants.
-func trigger(data []byte) (connection []byte, ok bool) {
+// parameters are what a trigger says; what it does not say is the persona's.
+type parameters struct {
+	connection, identity, host, agent, uri []byte
+	bad                                    bool
+}
+
+// trigger reads a trigger: whether data is one, and what it says. The retry policy (86) is
+// passed over: nothing is repeated here.
+func trigger(data []byte) (p parameters, ok bool) {
 	tag, value, rest, err := tlv.Next(data)
 	if err != nil || tag != tagTrigger || len(rest) > 0 {
-		return nil, false
+		return p, false
 	}
-	connection, err = tlv.Find(value, tagConnection)
-	return connection, err == nil || errors.Is(err, tlv.ErrNotFound)
+	find := func(b []byte, tag tlv.Tag) []byte {
+		v, err := tlv.Find(b, tag)
+		p.bad = p.bad || err != nil && !errors.Is(err, tlv.ErrNotFound)
+		return v
+	}
+	all := find(value, tagParameters)
+	p.connection = find(all, tagConnection)
+	post := find(all, tagPost)
+	p.host, p.agent, p.uri = find(post, tagHost), find(post, tagAgent), find(post, tagURI)
+	if b := find(all, tagSecurity); len(b) > 0 {
+		if n := int(b[0]); n < len(b) {
+			p.identity = b[1 : 1+n]
+		} else {
+			p.bad = true
+		}
+	}
+	p.bad = p.bad || !line(p.host) || !line(p.agent) || len(p.uri) > 0 && !path(p.uri)
+	return p, true
+}
+
+// line tells whether b can be the value of a header.
+func line[T string | []byte](b T) bool {
+	for i := range len(b) {
+		if b[i] < ' ' || b[i] > '~' {
+			return false
+		}
+	}
+	return len(b) <= maxURI
+}
+
+// path tells whether b can be what a request is for.
+func path[T string | []byte](b T) bool {
+	for i := range len(b) {
+		if b[i] == ' ' {
+			return false
+		}
+	}
+	return line(b) && len(b) > 0 && b[0] == '/'
 }
 
 // visit begins a session; false while there is one.
-func (c *Card) visit(d *domain, connection []byte) bool {
-	h := d.HTTPS
+func (c *Card) visit(d *domain, p parameters) bool {
 	if c.admin != nil || len(c.proactive) >= maxProactive-1 {
 		return false
+	}
+	h := *d.HTTPS
+	for to, v := range map[*string][]byte{&h.Host: p.host, &h.Agent: p.agent, &h.URI: p.uri} {
+		if len(v) > 0 {
+			*to = string(v)
+		}
 	}
 	identity, key := c.profile.AdministrationKey(d.Domain)
 	c.admin = &administration{d: d, h: h, uri: h.URI, tls: tlspsk.Client(tlspsk.Config{
@@ -87,7 +154,7 @@ func (c *Card) visit(d *domain, connection []byte) bool {
 	})}
 	objects := cat.Object(nil, cat.TagBearer, cat.DefaultBearer)
 	objects = cat.Object(objects, cat.TagBufferSize, bufferSize>>8, bufferSize&0xFF)
-	transport, address := cat.Find(connection, cat.TagTransport), cat.Find(connection, cat.TagOtherAddress)
+	transport, address := cat.Find(p.connection, cat.TagTransport), cat.Find(p.connection, cat.TagOtherAddress)
 	if transport == nil {
 		transport = []byte{cat.TCPClient, byte(h.Port >> 8), byte(h.Port)}
 	}
@@ -252,6 +319,8 @@ func (a *administration) ask(status string, result []byte) {
 	line("X-Admin-From: ", a.h.Agent)
 	if status != "" {
 		line("X-Admin-Script-Status: ", status)
+	}
+	if status == statusOK {
 		line("Content-Type: ", mediaResult)
 	}
 	line("Content-Length: ", strconv.Itoa(len(result)))
@@ -294,34 +363,66 @@ func (c *Card) answer() (more bool, err error) {
 		return false, errLong
 	}
 	a.in = bytes.Clone(a.in[len(a.in)-src.Len()-br.Buffered():])
+	next := r.Header.Get("X-Admin-Next-URI")
 	switch {
-	case r.StatusCode == http.StatusNoContent:
-		a.over = true
-		a.tls.Close()
+	case next != "" && !path(next):
+		return false, errHTTP
+	case next != "" && a.n >= maxVisits:
+		return false, errVisit
+	case r.StatusCode == http.StatusNoContent && next == "":
+		a.end()
 		return false, nil
+	case r.StatusCode == http.StatusNoContent: // nothing to do, but the session goes on
+		a.uri = next
+		a.ask("", nil)
+		return true, nil
 	case r.StatusCode != http.StatusOK || r.Header.Get("X-Admin-Protocol") != adminProtocol || r.Header.Get("Content-Type") != mediaScript:
 		return false, errHTTP
-	case a.n >= maxVisits:
-		return false, errVisit
 	}
-	if next := r.Header.Get("X-Admin-Next-URI"); next != "" {
-		a.uri = next
+	status, result := statusOK, []byte(nil)
+	if !c.targeted(r.Header.Get("X-Admin-Targeted-Application")) {
+		status = statusUnknown
+	} else if b, ok := c.script(a.d, body, bearer{most: maxScript, secret: a.tls.Suite() != tlspsk.Null}); !ok {
+		status = statusMemory // nothing of the script was done
+	} else {
+		result = b
 	}
-	result, ok := c.script(a.d, body, bearer{most: maxScript, secret: a.tls.Suite() != tlspsk.Null})
-	if !ok { // the memory is full: nothing of the script was done
-		a.ask("insufficient-memory", nil)
-		return true, nil
+	a.scripts++
+	sdk.Event("ota", []byte(a.d.Name+", HTTPS: a script of "+strconv.Itoa(len(body))+" octets, "+status))
+	if next == "" { // nobody wants to know what came of it
+		a.end()
+		return false, nil
 	}
-	sdk.Event("ota", []byte(a.d.Name+", HTTPS: a script of "+strconv.Itoa(len(body))+" octets"))
-	a.ask("ok", result)
+	a.uri = next
+	a.ask(status, result)
 	return true, nil
+}
+
+// end closes a session as its server wants it.
+func (a *administration) end() {
+	a.over = true
+	a.tls.Close()
+}
+
+// targeted tells whether a script is for what the domain administers: the applet, named
+// //aid/RID/PIX, or nothing is named.
+func (c *Card) targeted(name string) bool {
+	if name == "" {
+		return true
+	}
+	for _, aid := range c.profile.AIDs {
+		if len(aid) > 5 && strings.EqualFold(name, "//aid/"+profile.Hex(aid[:5])+"/"+profile.Hex(aid[5:])) {
+			return true
+		}
+	}
+	return false
 }
 
 // left is the end of a session.
 func (c *Card) left() {
 	a := c.admin
 	c.admin = nil
-	how := "done, " + strconv.Itoa(max(a.n-1, 0)) + " scripts"
+	how := "done, " + strconv.Itoa(a.scripts) + " scripts"
 	if a.why != nil {
 		how = a.why.Error()
 	}
@@ -329,11 +430,11 @@ func (c *Card) left() {
 }
 
 // triggered answers a packet that is a trigger.
-func (c *Card) triggered(d *domain, connection []byte) scp80.Status {
+func (c *Card) triggered(d *domain, p parameters) scp80.Status {
 	switch {
-	case d.HTTPS == nil:
+	case d.HTTPS == nil || p.bad || len(p.identity) > 0 && string(p.identity) != d.HTTPS.Identity:
 		return scp80.SecurityError
-	case !c.visit(d, connection):
+	case !c.visit(d, p):
 		return scp80.MoreTime
 	}
 	return scp80.OK

@@ -184,6 +184,123 @@ func TestVisitOpenSSL(t *testing.T) {
 	require.NotEqual(t, "6985", card.Transmit("80CD0000038501 51 00"))
 }
 
+// saying is a server that gives answers one after another, and then leaves; "" closes the
+// session. It hands out what it was asked.
+func saying(t *testing.T, p *profile.Profile, answers ...string) (*net.TCPAddr, func() []string) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	requests := make(chan []string, 1)
+	go func() {
+		var heard []string
+		defer func() { requests <- heard }()
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		identity, key := p.AdministrationKey(p.Domain("public cloud A"))
+		s := tlspsk.Server(tlspsk.Config{Random: func(b []byte) { clear(b) }, Lookup: func(id []byte) []byte {
+			if !bytes.Equal(id, identity) {
+				return nil
+			}
+			return key
+		}})
+		buf := make([]byte, 4096)
+		for {
+			n, err := c.Read(buf)
+			if err != nil || s.Feed(buf[:n]) != nil {
+				return
+			}
+			if b := s.Read(); len(b) > 0 {
+				heard = append(heard, string(b))
+				if len(answers) == 0 {
+					return
+				}
+				_ = s.Write([]byte(answers[0]))
+				if answers[0] == "" {
+					s.Close()
+				}
+				answers = answers[1:]
+			}
+			if _, err := c.Write(s.Output()); err != nil {
+				return
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = l.Close() })
+	return l.Addr().(*net.TCPAddr), func() []string { return <-requests }
+}
+
+// TestVisitTalk: what a server asks for with its headers, and what the card says then.
+func TestVisitTalk(t *testing.T) {
+	p := profileOf(t)
+	const (
+		script = "HTTP/1.1 200 OK\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nContent-Type: application/vnd.globalplatform.card-content-mgt;version=1.0\r\nContent-Length: 9\r\n"
+		list   = "\r\n\xAA\x07\x22\x05\x80\xCB\x01\x00\x00"
+		end    = "HTTP/1.1 204 No Content\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\n\r\n"
+		result = "Content-Type: application/vnd.globalplatform.card-content-mgt-response;version=1.0\r\n"
+	)
+	for _, v := range []struct {
+		name    string
+		answers []string
+		want    [][2]string // of each request behind the first: what it begins with, what it holds
+		why     string
+	}{
+		{"the applet by name", []string{script + "X-Admin-Targeted-Application: //aid/A000000559/0010\r\nX-Admin-Next-URI: /s?apdu=2\r\n" + list, end},
+			[][2]string{{"POST /s?apdu=2 HTTP/1.1\r\n", "X-Admin-Script-Status: ok\r\n" + result}}, "done, 1 scripts"},
+		{"another application", []string{script + "X-Admin-Targeted-Application: //aid/A000000151/000000\r\nX-Admin-Next-URI: /next\r\n" + list, end},
+			[][2]string{{"POST /next HTTP/1.1\r\n", "X-Admin-Script-Status: unknown-application\r\nContent-Length: 0\r\n\r\n"}}, "done, 1 scripts"},
+		{"nothing yet", []string{strings.Replace(end, "\r\n\r\n", "\r\nX-Admin-Next-URI: /later\r\n\r\n", 1), end},
+			[][2]string{{"POST /later HTTP/1.1\r\n", "device-0001\r\nContent-Length: 0\r\n\r\n"}}, "done, 0 scripts"},
+		{"result not wanted", []string{script + list}, nil, "done, 1 scripts"},
+		{"next URI in two words", []string{script + "X-Admin-Next-URI: /a b\r\n" + list}, nil, errHTTP.Error()},
+		{"next URI of elsewhere", []string{script + "X-Admin-Next-URI: http://elsewhere/\r\n" + list}, nil, errHTTP.Error()},
+	} {
+		t.Run(v.name, func(t *testing.T) {
+			replace := []string{"https: {identity: device-0001.cloud-a.example}", "https: {identity: device-0001.cloud-a.example, agent: //se-id/eid/device-0001}"}
+			card := newCard(t, replace...)
+			address, requests := saying(t, p, v.answers...)
+			b, sw := triggered(t, card, "public cloud A", address, replace...)
+			require.NoError(t, b.Run(context.Background(), sw))
+			require.Equal(t, "public cloud A, HTTPS: "+v.why, lastEvent(card))
+			heard := requests()
+			require.Len(t, heard, 1+len(v.want))
+			require.Equal(t, "POST /administration HTTP/1.1\r\nHost: admin.example\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nX-Admin-From: //se-id/eid/device-0001\r\nContent-Length: 0\r\n\r\n", heard[0])
+			for i, w := range v.want {
+				require.True(t, strings.HasPrefix(heard[i+1], w[0]), heard[i+1])
+				require.Contains(t, heard[i+1], w[1])
+			}
+		})
+	}
+}
+
+// TestTrigger: triggers octet by octet, as servers and cards in the field have them
+// (Amendment B 4.7, tables 4-3 to 4-10); the retry policy is one that was read from a card.
+func TestTrigger(t *testing.T) {
+	for _, v := range []struct {
+		data string
+		want parameters
+		ok   bool
+	}{
+		{data: "8100", ok: true},
+		{"8102 8300", parameters{}, true},
+		{"8110 830E 840C BC03021FBC BE05217F000001", parameters{connection: unhex(t, "BC03021FBCBE05217F000001")}, true},
+		{"8132 8330 8508 04 69636331 02 4001 8607 0001 2503001000 891B 8A09 6C6F63616C686F7374 8B06 2F2F73652F31 8C06 2F613F623D63",
+			parameters{identity: []byte("icc1"), host: []byte("localhost"), agent: []byte("//se/1"), uri: []byte("/a?b=c")}, true},
+		{"8105 8303 850105", parameters{bad: true}, true},
+		{"8107 8305 8903 8C0161", parameters{uri: []byte("a"), bad: true}, true},
+		{"8107 8305 8903 8A010A", parameters{host: []byte("\n"), bad: true}, true},
+		{"8103 8305 84", parameters{bad: true}, true},
+		{data: "8100 00"}, {data: "80CB010000"}, {data: "AA00"}, {data: "81"}, {data: ""},
+	} {
+		p, ok := trigger(unhex(t, strings.ReplaceAll(v.data, " ", "")))
+		require.Equal(t, v.ok, ok, v.data)
+		if v.ok {
+			require.Equal(t, v.want, p, v.data)
+		}
+	}
+}
+
 // TestVisitRefused: servers, terminals and triggers that are wrong. What the card had
 // stays as it was, and it can be triggered again.
 func TestVisitRefused(t *testing.T) {
@@ -200,44 +317,8 @@ func TestVisitRefused(t *testing.T) {
 		require.Equal(t, before, now)
 	}
 	answers := func(t *testing.T, answer string) {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		defer l.Close()
-		go func() {
-			c, err := l.Accept()
-			if err != nil {
-				return
-			}
-			defer c.Close()
-			identity, key := p.AdministrationKey(p.Domain("public cloud A"))
-			s := tlspsk.Server(tlspsk.Config{Random: func(b []byte) { clear(b) }, Lookup: func(id []byte) []byte {
-				if !bytes.Equal(id, identity) {
-					return nil
-				}
-				return key
-			}})
-			buf := make([]byte, 4096)
-			for said := false; ; {
-				n, err := c.Read(buf)
-				if err != nil || s.Feed(buf[:n]) != nil {
-					return
-				}
-				if b := s.Read(); len(b) > 0 {
-					if said {
-						return
-					}
-					said = true
-					_ = s.Write([]byte(answer))
-					if answer == "" {
-						s.Close()
-					}
-				}
-				if _, err := c.Write(s.Output()); err != nil {
-					return
-				}
-			}
-		}()
-		b, sw := triggered(t, card, "public cloud A", l.Addr().(*net.TCPAddr))
+		address, _ := saying(t, p, answer)
+		b, sw := triggered(t, card, "public cloud A", address)
 		require.NoError(t, b.Run(context.Background(), sw))
 	}
 	const ok = "HTTP/1.1 200 OK\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nContent-Type: application/vnd.globalplatform.card-content-mgt;version=1.0\r\n"
@@ -293,6 +374,18 @@ func TestVisitRefused(t *testing.T) {
 		s := administrator(t, card, "private cloud")
 		require.ErrorIs(t, s.Trigger(context.Background(), nil), &ota.StatusError{Status: scp80.SecurityError})
 	})
+	t.Run("another identity", func(t *testing.T) {
+		s := administrator(t, card, "public cloud A")
+		s.Counter, _ = counterOfDomain(card, p, "public cloud A")
+		for _, data := range []string{"8109 8307 8505 04 69636331", "8107 8305 8903 8C0161"} {
+			packet, err := s.Packet(unhex(t, strings.ReplaceAll(data, " ", "")))
+			require.NoError(t, err)
+			answer, err := s.Send(context.Background(), packet)
+			require.NoError(t, err)
+			_, err = s.Check(answer)
+			require.ErrorIs(t, err, &ota.StatusError{Status: scp80.SecurityError})
+		}
+	})
 	t.Run("events of nobody", func(t *testing.T) {
 		for _, data := range [][]byte{cat.Event(cat.DataAvailable, nil), cat.Event(cat.ChannelStatus, nil), cat.Event(0x04, nil)} {
 			require.Equal(t, "9000", card.Transmit(fmt.Sprintf("80C20000%02X%X", len(data), data)))
@@ -301,3 +394,59 @@ func TestVisitRefused(t *testing.T) {
 		require.Equal(t, "6A80", card.Transmit("80C2000002D600"))
 	})
 }
+
+// FuzzAnswer gives a visiting card anything as the answer of its server: the visit ends,
+// the card goes on, and other domains have what they had.
+func FuzzAnswer(f *testing.F) {
+	const head = "HTTP/1.1 200 OK\r\nX-Admin-Protocol: globalplatform-remote-admin/1.0\r\nContent-Type: application/vnd.globalplatform.card-content-mgt;version=1.0\r\n"
+	f.Add([]byte("HTTP/1.1 204 No Content\r\n\r\n"))
+	f.Add([]byte(head + "Content-Length: 9\r\n\r\n\xAA\x07\x22\x05\x80\xCB\x01\x00\x00"))
+	f.Add([]byte(head + "Transfer-Encoding: chunked\r\nX-Admin-Next-URI: /\r\n\r\n3\r\n\xAE\x80\x00\r\n1\r\n\x00\r\n0\r\n\r\n"))
+	f.Add([]byte("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.0 404 Not Found\r\nContent-Length: -1\r\n\r\n"))
+	p := profileOf(f)
+	d := p.Domain("public cloud A")
+	_, key := p.AdministrationKey(d)
+	other := fmt.Sprintf("o/%d", p.Find(profile.File, []byte{0x12}))
+	f.Fuzz(func(t *testing.T, answer []byte) {
+		card := newCard(t)
+		before := card.NVM()[other]
+		b, sw := triggered(quiet{t}, card, d.Name, nil)
+		b.Idle = time.Second
+		b.Dial = func(context.Context, string) (net.Conn, error) {
+			here, there := net.Pipe()
+			go func() {
+				defer there.Close()
+				s := tlspsk.Server(tlspsk.Config{Random: func(b []byte) { clear(b) }, Lookup: func([]byte) []byte { return key }})
+				buf := make([]byte, 4096)
+				for requests := 0; requests < 3; {
+					n, err := there.Read(buf)
+					if err != nil || s.Feed(buf[:n]) != nil {
+						return
+					}
+					if len(s.Read()) > 0 {
+						requests++
+						_ = s.Write(answer)
+					}
+					if _, err := there.Write(s.Output()); err != nil {
+						return
+					}
+				}
+			}()
+			return here, nil
+		}
+		if err := b.Run(context.Background(), sw); err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(before, card.NVM()[other]) {
+			t.Fatal("another domain's file has changed")
+		}
+		if s := card.Transmit(selectApplet); s != "9000" {
+			t.Fatal(s)
+		}
+	})
+}
+
+// quiet is a test whose log nobody wants.
+type quiet struct{ *testing.T }
+
+func (quiet) Logf(string, ...any) {}

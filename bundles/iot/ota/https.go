@@ -21,8 +21,8 @@ import (
 	"github.com/sspemu/sspemu/internal/tlv"
 )
 
-// Headers and media types of administration over HTTP (GlobalPlatform Amendment B,
-// recalled, unverified).
+// Headers and media types of administration over HTTP (GlobalPlatform Amendment B 3.4, as
+// other public servers have them, unverified).
 const (
 	adminProtocol = "globalplatform-remote-admin/1.0"
 	mediaScript   = "application/vnd.globalplatform.card-content-mgt;version=1.0"
@@ -30,7 +30,7 @@ const (
 )
 
 // Trigger is the data of a packet that has a domain visit its server: at address, or where
-// the card knows it to be when address is nil.
+// the card knows it to be when address is nil (Amendment B 4.7).
 func Trigger(address *net.TCPAddr) ([]byte, error) {
 	if address == nil {
 		return tlv.Append(nil, 0x81), nil
@@ -41,7 +41,7 @@ func Trigger(address *net.TCPAddr) ([]byte, error) {
 	}
 	c := cat.Object(nil, cat.TagTransport, cat.TCPClient, byte(address.Port>>8), byte(address.Port))
 	c = cat.Object(c, cat.TagOtherAddress, append([]byte{cat.IPv4}, ip...)...)
-	return tlv.Append(nil, 0x81, tlv.Append(nil, 0x84, c...)...), nil
+	return tlv.Append(nil, 0x81, tlv.Append(nil, 0x83, tlv.Append(nil, 0x84, c...)...)...), nil
 }
 
 // Trigger sends a trigger and checks the proof of receipt.
