@@ -128,6 +128,7 @@ func (b *Bearer) do(ctx context.Context, typ, to byte, objects []byte) (result, 
 		return b.open(ctx, objects)
 	case cat.SendData:
 		d := cat.Find(objects, cat.TagChannelData)
+		_ = b.conn.SetWriteDeadline(time.Now().Add(bearerIdle)) // a server that only talks
 		if _, err := b.conn.Write(d); err != nil {
 			b.tell("SEND DATA: %v", err)
 			return []byte{cat.ChannelError, cat.ChannelClosed}, nil
