@@ -106,7 +106,7 @@ many are installed, one is active, and unmodified clients talk to it.
 	}
 	group(root,
 		newServe(), newAPDU(), newHTTP(), newCoAP(), newProxy(), newLink(), newBus(), newBundle(), newWait(), newDoctor(),
-		newProfile(), newPersona(), newEMV(), newInspect(), newIssuer(), newIoT(), newOTA(), newCA(), newModem(), newConform(), newVersion(), newCompletion(),
+		newProfile(), newPersona(), newEMV(), newInspect(), newIssuer(), newIoT(), newOTA(), newCA(), newModem(), newDemo(), newConform(), newVersion(), newCompletion(),
 	)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {

@@ -83,7 +83,7 @@ type broker struct {
 
 // broker starts one that takes certificates of the authority which are not on its list of
 // revoked ones; a device may use the topics below its own name.
-func (f *fleet) broker(t *testing.T) *broker {
+func (f *fleet) broker(t *testing.T, program string) *broker {
 	dir := t.TempDir()
 	write := func(name, kind string, der []byte) {
 		b := der
@@ -116,7 +116,7 @@ use_identity_as_username true
 acl_file acl
 user root
 `))
-	b.cmd = exec.Command("mosquitto", "-c", "conf")
+	b.cmd = exec.Command(program, "-c", "conf")
 	b.cmd.Dir = dir
 	b.cmd.Stderr = b.log
 	require.NoError(t, b.cmd.Start())
@@ -209,11 +209,12 @@ func (c *client) talk(ctx context.Context, topic string, n int) error {
 }
 
 func TestMosquitto(t *testing.T) {
-	if tool(t, "mosquitto", "mosquitto") == "" {
+	program := tool(t, "mosquitto", "mosquitto", "/usr/sbin/mosquitto")
+	if program == "" {
 		return
 	}
 	f := newFleet(t)
-	b := f.broker(t)
+	b := f.broker(t, program)
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	id := f.identity(t, 0x01, 0x02)
@@ -262,10 +263,10 @@ func TestMosquitto(t *testing.T) {
 	t.Run("revoked", func(t *testing.T) {
 		_, no := f.authority.Revoke(id.Leaf.SerialNumber.Text(16), "keyCompromise")
 		require.Nil(t, no)
-		require.ErrorContains(t, f.refusal(f.broker(t), id), "tls: revoked certificate")
+		require.ErrorContains(t, f.refusal(f.broker(t, program), id), "tls: revoked certificate")
 	})
 	t.Run("a broker that closes", func(t *testing.T) {
-		b := f.broker(t) // with the list of revoked certificates
+		b := f.broker(t, program) // with the list of revoked certificates
 		other, err := f.authority.Issue(request(t, f.applet, 0x01, "device-2"))
 		require.Nil(t, err)
 		fresh := tls.Certificate{Certificate: [][]byte{other.Raw}, PrivateKey: id.PrivateKey, Leaf: other}
