@@ -86,7 +86,7 @@ clean:
 	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz
 
 # What the tests need beside Go; one line says how to get all of it.
-NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen cvc-create mrtdreader
+NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk mosquitto coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen cvc-create mrtdreader
 tools:
 	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
