@@ -91,12 +91,13 @@ tools:
 	@for t in $(NEEDED); do command -v $$t >/dev/null || PATH=$$PATH:/usr/sbin command -v $$t >/dev/null || missing="$$missing $$t"; done; \
 	/usr/bin/python3 -c 'import smartcard' 2>/dev/null || missing="$$missing python3-pyscard"; \
 	/usr/bin/python3 -c 'import pigpio' 2>/dev/null || missing="$$missing python3-pigpio"; \
+	/usr/bin/python3 -c 'import serial' 2>/dev/null || missing="$$missing python3-serial"; \
 	test -e /usr/lib/pcsc/drivers/serial/libifdvpcd.so || missing="$$missing vsmartcard-vpcd"; \
 	test -e /usr/lib/pcsc/drivers/serial/libccidtwin.so || missing="$$missing libccid"; \
 	ls /usr/lib/*/opensc-pkcs11.so >/dev/null 2>&1 || missing="$$missing opensc-pkcs11"; \
 	ls /usr/lib/*/engines-3/pkcs11.so >/dev/null 2>&1 || missing="$$missing libengine-pkcs11-openssl"; \
 	if [ -n "$$missing" ]; then \
-	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio curl wrk libcoap3-bin chromium tshark sigrok-cli yubico-piv-tool opensc-pkcs11 libengine-pkcs11-openssl openssh-client openssl openpace mrtdreader libeac-dev libssl-dev libpcsclite-dev libc6-dev)"; exit 1; \
+	  echo "make test needs$$missing (Debian: apt-get install clang lld pcscd vsmartcard-vpcd libccid opensc pcsc-tools python3-pyscard python3-pigpio python3-serial curl wrk mosquitto libcoap3-bin chromium tshark sigrok-cli yubico-piv-tool opensc-pkcs11 libengine-pkcs11-openssl openssh-client openssl openpace mrtdreader libeac-dev libssl-dev libpcsclite-dev libc6-dev)"; exit 1; \
 	fi
 
 tools-go:
