@@ -61,7 +61,7 @@ type Conn struct {
 	suite    uint16
 	extended bool // extended master secret
 	hinted   bool
-	fragment int // longest one to send
+	fragment int // longest one, either way
 	identity []byte
 	master   []byte
 	log      []byte // the messages of the handshake
@@ -184,7 +184,7 @@ func (c *Conn) Feed(b []byte) error {
 		switch {
 		case !ok:
 			return c.fail(BadRecordMAC)
-		case len(plain) > maxPlain:
+		case len(plain) > c.fragment:
 			return c.fail(RecordOverflow)
 		}
 		c.in = c.in[5+n:]
@@ -447,7 +447,7 @@ func (c *Conn) serverHello(r *reader) error {
 			}
 			c.fragment = c.c.Fragment
 		default:
-			return 110 // unsupported_extension: it was not asked for
+			return UnsupportedExtension // it was not asked for
 		}
 		return 0
 	}); !ok {

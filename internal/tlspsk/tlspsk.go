@@ -80,12 +80,14 @@ const (
 	InternalError     Alert = 80
 	noRenegotiation   Alert = 100
 	UnknownIdentity   Alert = 115 // unknown_psk_identity (RFC 4279 2)
+
+	UnsupportedExtension Alert = 110
 )
 
 var alertNames = map[Alert]string{
 	closeNotify: "close_notify", UnexpectedMessage: "unexpected_message", BadRecordMAC: "bad_record_mac", RecordOverflow: "record_overflow",
 	HandshakeFailure: "handshake_failure", IllegalParameter: "illegal_parameter", DecodeError: "decode_error", DecryptError: "decrypt_error",
-	ProtocolVersion: "protocol_version", InternalError: "internal_error", noRenegotiation: "no_renegotiation", UnknownIdentity: "unknown_psk_identity",
+	ProtocolVersion: "protocol_version", InternalError: "internal_error", noRenegotiation: "no_renegotiation", UnknownIdentity: "unknown_psk_identity", UnsupportedExtension: "unsupported_extension",
 }
 
 func (a Alert) String() string {

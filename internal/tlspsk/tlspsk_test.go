@@ -101,10 +101,76 @@ func TestFragment(t *testing.T) {
 	c, d := Client(Config{Random: random, Suites: []uint16{Null}, Identity: name, Key: key, Fragment: 512}), server(Null)
 	a, b := pump(c, d, 1<<20)
 	require.NoError(t, errors.Join(a, b))
-	for _, x := range []*Conn{c, d} {
+	for x, y := range map[*Conn]*Conn{c: d, d: c} {
 		require.NoError(t, x.Write(make([]byte, 1300)))
 		out := x.Output()
 		require.Len(t, out, 1300+3*(5+macSize))
+		require.NoError(t, y.Feed(out))
+	}
+	d.fragment = maxPlain // an end that does not keep to it
+	require.NoError(t, d.Write(make([]byte, 513)))
+	require.EqualError(t, c.Feed(d.Output()), "tlspsk: record_overflow")
+}
+
+// TestServerHello: what a client does not take from a server, with the alert for it.
+func TestServerHello(t *testing.T) {
+	random := strings.Repeat("00", 32)
+	for _, v := range []struct {
+		name, body string
+		want       Alert
+	}{
+		{"good", "0303" + random + "0000A800", 0},
+		{"TLS 1.1", "0302" + random + "0000A800", ProtocolVersion},
+		{"another suite", "0303" + random + "00003C00", IllegalParameter},
+		{"suite that was not offered", "0303" + random + "0000B000", IllegalParameter},
+		{"compression", "0303" + random + "0000A801", IllegalParameter},
+		{"extension that was not asked for", "0303" + random + "0000A800000400000000", UnsupportedExtension},
+		{"fragments that were not asked for", "0303" + random + "0000A80000050001000101", IllegalParameter},
+		{"extension twice", "0303" + random + "0000A80000080017000000170000", DecodeError},
+		{"octets behind", "0303" + random + "0000A800000000", DecodeError},
+		{"a long session", "0303" + random + "21" + strings.Repeat("00", 33) + "00A800", DecodeError},
+		{"cut off", "0303" + random + "0000A8", DecodeError},
+		{"renegotiation", "0303" + random + "0000A8000006FF0100020101", HandshakeFailure},
+	} {
+		c := client(AES128GCM)
+		c.Output()
+		b := unhex(t, v.body)
+		b = append([]byte{serverHello, 0, 0, byte(len(b))}, b...)
+		err := c.Feed(append([]byte{handshake, 3, 3, 0, byte(len(b))}, b...))
+		if v.want == 0 {
+			require.NoError(t, err, v.name)
+			continue
+		}
+		require.EqualError(t, err, "tlspsk: "+v.want.String(), v.name)
+		require.Equal(t, []byte{alertRecord, 3, 3, 0, 2, 2, byte(v.want)}, c.Output(), v.name)
+	}
+}
+
+// TestAlerts: a warning changes nothing, close_notify ends a session well, and whatever is
+// fatal ends it with its name.
+func TestAlerts(t *testing.T) {
+	for _, v := range []struct {
+		alert []byte
+		over  bool
+		why   string
+	}{
+		{[]byte{1, 90}, false, ""}, {[]byte{1, 0}, true, ""}, {[]byte{2, 0}, true, ""},
+		{[]byte{2, 40}, true, "tlspsk: the peer ended the session: handshake_failure"}, {[]byte{2, 255}, true, "tlspsk: the peer ended the session: alert 255"},
+		{[]byte{3, 20}, true, "tlspsk: the peer ended the session: bad_record_mac"}, {[]byte{2}, true, "tlspsk: decode_error"}, {[]byte{2, 20, 0}, true, "tlspsk: decode_error"},
+	} {
+		c, d := client(AES128CBC), server(AES128CBC)
+		a, b := pump(c, d, 1<<20)
+		require.NoError(t, errors.Join(a, b))
+		d.record(alertRecord, v.alert)
+		err := c.Feed(d.Output())
+		over, why := c.Over()
+		require.Equal(t, v.over, over, v.alert)
+		require.Equal(t, err, why, v.alert)
+		if v.why == "" {
+			require.NoError(t, err, v.alert)
+		} else {
+			require.EqualError(t, err, v.why)
+		}
 	}
 }
 
@@ -228,6 +294,25 @@ func TestOpenSSL(t *testing.T) {
 			require.Equal(t, "204\n", out.String())
 		})
 	}
+	t.Run("server with fragments of 512", func(t *testing.T) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		addr := l.Addr().String()
+		require.NoError(t, l.Close())
+		cmd := exec.Command(openssl, "s_server", "-accept", addr, "-nocert", "-rev", "-quiet", "-tls1_2", "-cipher", "PSK-AES128-CBC-SHA256", "-psk", hex.EncodeToString(key), "-psk_identity", string(name))
+		require.NoError(t, cmd.Start())
+		t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+		var peer net.Conn
+		require.Eventually(t, func() bool { peer, err = net.Dial("tcp", addr); return err == nil }, 10*time.Second, 20*time.Millisecond)
+		defer peer.Close()
+		c := Client(Config{Random: random, Suites: []uint16{AES128CBC}, Identity: name, Key: key, Fragment: 512})
+		require.NoError(t, relay(peer, c, c.Established))
+		require.Equal(t, 512, c.fragment, "OpenSSL agreed")
+		require.NoError(t, c.Write([]byte(strings.Repeat("a", 1200)+"b\n")))
+		said := ""
+		require.NoError(t, relay(peer, c, func() bool { said += string(c.Read()); return strings.Contains(said, "\n") }))
+		require.Equal(t, "b"+strings.Repeat("a", 1200)+"\n", said)
+	})
 	t.Run("wrong key", func(t *testing.T) {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
