@@ -25,7 +25,7 @@ func (c *Card) Gates() sdk.Gates {
 // describe tells what GET DATA tells as well: identities and other objects with their
 // states. The content of a key or a file has no way into a face.Description.
 func (c *Card) describe() face.Description {
-	d := face.Description{Name: "iot", Title: "IoT SAFE applet", Standards: []string{"GSMA IoT.05"}}
+	d := face.Description{Name: "iot", Title: "IoT SAFE applet", Standards: []string{"GSMA IoT.05", "ETSI TS 102 225", "ETSI TS 102 226"}}
 	for i := range c.objects {
 		o := &c.objects[i]
 		d.Persona = append(d.Persona, face.Field{Name: o.title(), Value: o.words()})
