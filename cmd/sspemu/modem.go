@@ -88,7 +88,7 @@ process. docs/modem.md has the commands.`,
 }
 
 // maxPorts is how many devices may be connected over TCP.
-const maxPorts = 8
+const maxPorts = 16
 
 func serveTCP(cmd *cobra.Command, m *modem.Modem, address string) error {
 	l, err := net.Listen("tcp", address)

@@ -1,13 +1,20 @@
 package clients
 
 import (
+	"crypto/tls"
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/sspemu/sspemu/bundles/iot/host"
+	"github.com/sspemu/sspemu/scl/terminal/modem"
 )
 
 // TestSerialModem: a plain serial program has a signature made by a key of the applet, by
@@ -44,6 +51,47 @@ func TestSerialModem(t *testing.T) {
 	}
 }
 
+// TestEightDevices: eight devices, each with a logical channel of its own on one card that
+// has four sessions; none fails, in ten TLS sessions each.
+func TestEightDevices(t *testing.T) {
+	f := newFleet(t)
+	cloud, err := f.authority.Open()
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, cloud.Close()) })
+	device := func() (err error) {
+		conn, err := net.Dial("tcp", f.port)
+		if err != nil {
+			return err
+		}
+		te, err := modem.NewTE(t.Context(), conn)
+		if err != nil {
+			return err
+		}
+		card := &modem.CGLA{TE: te}
+		defer func() { err = errors.Join(err, card.Close()) }()
+		a, err := host.Select(t.Context(), card, host.Options{})
+		if err != nil {
+			return err
+		}
+		k, err := a.Key(host.ByID(1), host.ByID(1))
+		if err != nil {
+			return err
+		}
+		id, err := a.Certificate(k, host.ByID(2))
+		for n := 0; n < 10 && err == nil; n++ {
+			_, _, err = cloud.Connect(&tls.Config{RootCAs: f.authority.Pool(), ServerName: "localhost", Certificates: []tls.Certificate{id}}, "hello")
+		}
+		return err
+	}
+	var all sync.WaitGroup
+	failed := make([]error, 8)
+	for i := range failed {
+		all.Go(func() { failed[i] = device() })
+	}
+	all.Wait()
+	require.NoError(t, errors.Join(failed...))
+}
+
 // TestExample: the example program of docs/iot.md talks to a cloud, with its card behind a
 // modem.
 func TestExample(t *testing.T) {
@@ -54,9 +102,9 @@ func TestExample(t *testing.T) {
 	dir := t.TempDir()
 	out, err := exec.Command("go", "build", "-o", dir+"/example", "../../bundles/iot/host/example").CombinedOutput()
 	require.NoError(t, err, string(out))
-	modem := exec.Command(sspemu(t), "modem", "--listen", "pty:"+dir+"/modem", "--active", "iot", "--api", "off")
-	ready(t, modem)
-	t.Cleanup(func() { stop(t, modem) })
+	face := exec.Command(sspemu(t), "modem", "--listen", "pty:"+dir+"/modem", "--active", "iot", "--api", "off")
+	ready(t, face)
+	t.Cleanup(func() { stop(t, face) })
 	said, notes, code := run(t, nil, dir+"/example", dir+"/modem", cloud.Endpoint)
 	require.Zero(t, code, notes)
 	require.Equal(t, "hello device-0001.cloud-a.example\nfrom device-0001.cloud-a.example: hello\n", said)

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
 	"github.com/sspemu/sspemu/bundles/iot/profile"
@@ -34,12 +35,24 @@ type Card interface {
 type Options struct {
 	AIDs    [][]byte // to try, in this order; nil: those that the public applets have
 	Channel bool     // on a logical channel of its own
+
+	// Wait is how long to wait while other devices on the same card have all sessions, or
+	// remote administration is about to change the object (6989); 0: 5 s, below 0: not at all.
+	Wait time.Duration
 }
+
+// How long to wait, and how often to ask (chosen).
+const (
+	defaultWait = 5 * time.Second
+	firstPause  = time.Millisecond
+	maxPause    = 50 * time.Millisecond
+)
 
 // Applet is an applet that is selected.
 type Applet struct {
 	ctx  context.Context
 	card Card
+	wait time.Duration
 	cla  byte
 	ch   byte
 
@@ -72,7 +85,10 @@ var defaultAIDs = [][]byte{{0xA0, 0, 0, 0x05, 0x59, 0, 0x10}, {0xA0, 0, 0, 0, 0x
 // Select selects the applet. ctx is that of all commands that follow, as crypto.Signer
 // brings none.
 func Select(ctx context.Context, card Card, o Options) (*Applet, error) {
-	a := &Applet{ctx: ctx, card: card, cla: 0x80}
+	a := &Applet{ctx: ctx, card: card, wait: o.Wait, cla: 0x80}
+	if o.Wait == 0 {
+		a.wait = defaultWait
+	}
 	if o.AIDs == nil {
 		o.AIDs = defaultAIDs
 	}
@@ -171,7 +187,7 @@ func (a *Applet) session(name string, init, update byte, params, data []byte) (a
 	defer a.mu.Unlock()
 	number := a.next
 	a.next = (a.next + 1) & 0x0F
-	if _, err := a.exchange(name+" INIT", apdu.Command{CLA: a.cla, INS: init, P1: iotsafe.SessionOpen, P2: number, Data: params}); err != nil {
+	if err := a.open(name, apdu.Command{CLA: a.cla, INS: init, P1: iotsafe.SessionOpen, P2: number, Data: params}); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -186,6 +202,21 @@ func (a *Applet) session(name string, init, update byte, params, data []byte) (a
 		data = data[most:]
 	}
 	return a.locked(name+" UPDATE", update, iotsafe.LastBlock, number, data)
+}
+
+// open sends INIT, and again as long as there is no session for it.
+func (a *Applet) open(name string, c apdu.Command) error {
+	for end, pause := time.Now().Add(a.wait), firstPause; ; pause = min(2*pause, maxPause) {
+		_, err := a.exchange(name+" INIT", c)
+		if !errors.Is(err, &StatusError{SW: iotsafe.SWCapacity}) || time.Now().Add(pause).After(end) {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-a.ctx.Done():
+			return err
+		}
+	}
 }
 
 // Ref names a container, by identifier or by label.

@@ -470,3 +470,39 @@ func (s *script) Transmit(_ context.Context, _, dst []byte) ([]byte, error) {
 	*s = in[1+n:]
 	return append(dst[:0], in[1:1+n]...), nil
 }
+
+// crowded is a card whose sessions others have, so many times.
+type crowded struct {
+	*native
+	times int
+}
+
+func (c *crowded) Transmit(ctx context.Context, capdu, dst []byte) ([]byte, error) {
+	if capdu[1] == iotsafe.ComputeSignatureInit && capdu[2] == iotsafe.SessionOpen && c.times > 0 {
+		c.times--
+		return iotsafe.SWCapacity.Append(dst[:0]), nil
+	}
+	return c.native.Transmit(ctx, capdu, dst)
+}
+
+// TestBusy: a device waits until another one on the card gives a session back; it does not
+// wait for ever, nor when nobody wants it to.
+func TestBusy(t *testing.T) {
+	card := newCard(t)
+	digest := sha256.Sum256([]byte("message"))
+	sign := func(ctx context.Context, wait time.Duration, times int) error {
+		a, err := host.Select(ctx, &crowded{card, times}, host.Options{Wait: wait})
+		require.NoError(t, err)
+		k, err := a.Key(host.ByID(1), host.ByID(1))
+		require.NoError(t, err)
+		_, err = k.Sign(nil, digest[:], crypto.SHA256)
+		return err
+	}
+	none := &host.StatusError{SW: iotsafe.SWCapacity}
+	require.NoError(t, sign(t.Context(), 0, 5))
+	require.ErrorIs(t, sign(t.Context(), -1, 1), none)
+	require.ErrorIs(t, sign(t.Context(), 20*time.Millisecond, 1000), none)
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, sign(ctx, time.Hour, 1<<30), none)
+}
