@@ -3,11 +3,15 @@ package spectests
 import (
 	"context"
 	"crypto"
+	"crypto/ecdsa"
+	"crypto/sha256"
 	"crypto/tls"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"slices"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -15,10 +19,12 @@ import (
 	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/bundles/iot/ca"
 	"github.com/sspemu/sspemu/bundles/iot/host"
+	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
 	"github.com/sspemu/sspemu/bundles/iot/ota"
 	iot "github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/scp80"
+	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/primary"
 	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/nvm"
@@ -272,5 +278,106 @@ func TestOTATorn(t *testing.T) {
 			require.NoError(t, err, "commit %d: the packet that was lost may come again", n)
 			end()
 		}
+	}
+}
+
+// TestRaceUnderLoad has three devices sign without a pause while the key is replaced fifty
+// times: every signature is by a key that there was, everything else ends with 6984.
+func TestRaceUnderLoad(t *testing.T) {
+	spb, err := bundles.Open("iot")
+	require.NoError(t, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(t, err)
+	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+	require.NoError(t, err)
+	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, end()) })
+	_, err = target.Terminal.Reset(context.Background(), true)
+	require.NoError(t, err)
+	s := serverOf(t, p, "public cloud A", target.Terminal.Transmit)
+	type signed struct {
+		sig []byte
+		err error
+	}
+	digest := sha256.Sum256([]byte("text"))
+	var all []signed
+	var mu sync.Mutex
+	var devices sync.WaitGroup
+	stop := make(chan struct{})
+	var keys []*ecdsa.PublicKey
+	for i := range 3 {
+		a, err := host.Select(context.Background(), target.Terminal, host.Options{Channel: true})
+		require.NoError(t, err)
+		k, err := a.Key(host.ByID(1), host.ByID(1))
+		require.NoError(t, err)
+		if i == 0 {
+			keys = append(keys, k.Public().(*ecdsa.PublicKey))
+		}
+		devices.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				sig, err := k.Sign(nil, digest[:], crypto.SHA256)
+				mu.Lock()
+				all = append(all, signed{sig, err})
+				mu.Unlock()
+			}
+		})
+	}
+	for range 50 {
+		res, err := s.Run(context.Background(), s.Generate(ota.Ref{Kind: iot.Private, ID: []byte{1}})...)
+		require.NoError(t, err)
+		b, err := tlv.Find(ota.Answer(res), 0x34)
+		require.NoError(t, err)
+		k, err := iot.ParsePublic(iotsafe.P256, b)
+		require.NoError(t, err)
+		keys = append(keys, k.(*ecdsa.PublicKey))
+	}
+	close(stop)
+	devices.Wait()
+	good, refused := 0, 0
+	for _, x := range all {
+		if x.err != nil {
+			require.ErrorIs(t, x.err, &host.StatusError{SW: apdu.ReferencedDataInvalid})
+			refused++
+			continue
+		}
+		require.True(t, slices.ContainsFunc(keys, func(k *ecdsa.PublicKey) bool { return ecdsa.VerifyASN1(k, digest[:], x.sig) }))
+		good++
+	}
+	require.Positive(t, good)
+	t.Logf("%d signatures, %d ended by 6984", good, refused)
+}
+
+// BenchmarkIoTAdministration is a secured packet over a mem: link, proof of receipt checked:
+// one without commands, a new certificate of 444 bytes in four short messages, a new pair
+// of keys.
+func BenchmarkIoTAdministration(b *testing.B) {
+	spb, err := bundles.Open("iot")
+	require.NoError(b, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(b, err)
+	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+	require.NoError(b, err)
+	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
+	require.NoError(b, err)
+	b.Cleanup(func() { require.NoError(b, end()) })
+	_, err = target.Terminal.Reset(context.Background(), true)
+	require.NoError(b, err)
+	s := serverOf(b, p, "public cloud A", target.Terminal.Transmit)
+	for name, commands := range map[string][][]byte{
+		"empty": nil, "certificate": s.Put(ota.Ref{Kind: iot.File, ID: []byte{2}}, make([]byte, 444)), "generate": s.Generate(ota.Ref{Kind: iot.Private, ID: []byte{1}}),
+	} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				if _, err := s.Run(context.Background(), commands...); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
