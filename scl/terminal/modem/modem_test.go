@@ -313,3 +313,30 @@ func FuzzModem(f *testing.F) {
 		require.LessOrEqual(t, bytes.Count(out.Bytes(), []byte("\r\nOK\r\n")), len(in))
 	})
 }
+
+// says is a modem that says the same whatever it is asked.
+type says struct{ *bytes.Reader }
+
+func (says) Write(p []byte) (int, error) { return len(p), nil }
+func (says) Close() error                { return nil }
+
+// FuzzTE: whatever a modem says, the device has an answer of a card or an error.
+func FuzzTE(f *testing.F) {
+	for _, s := range []string{
+		"\r\n+CSIM: 4,\"9000\"\r\n\r\nOK\r\n", "+CSIM: 4,9000\rOK\r", "\r\n+CCHO: 1\r\n\r\nOK\r\n\r\n+CGLA: 8,\"AABB9000\"\r\n\r\nOK\r\n", "1\r\nOK\r\n+CGLA:4,\"6A82\"\r\nOK\r\n",
+		"+CCHO: 000000000385a7cf\r\nOK\r\n", "\r\n+CME ERROR: 10\r\n", "+CME ERROR: SIM busy\r\n", "ERROR\r\n", "OK\r\nOK\r\n", "+CSIM: 2,\"90\"\r\nOK\r\n", "+CSIM\r\nOK\r\n", "+CREG: 1\r\n+CSIM: 4,\"90 0\"\r\nOK\r\n",
+	} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		te := modem.Attach(says{bytes.NewReader(b)})
+		r, err := modem.CSIM{TE: te}.Transmit(t.Context(), []byte{0, 0xA4, 0, 0}, nil)
+		require.True(t, err != nil || len(r) >= 2)
+		c := &modem.CGLA{TE: modem.Attach(says{bytes.NewReader(b)})}
+		r, err = c.Transmit(t.Context(), []byte{0, 0xA4, 4, 0, 1, 0xA0}, nil)
+		require.True(t, err != nil || len(r) == 2)
+		r, err = c.Transmit(t.Context(), []byte{0, 0xB0, 0, 0, 0}, nil)
+		require.True(t, err != nil || len(r) >= 2)
+		_ = c.Close()
+	})
+}
