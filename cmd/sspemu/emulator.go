@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/spf13/pflag"
@@ -296,11 +299,20 @@ func toEvent(ev primary.Event) console.Event {
 	e := console.Event{Time: ev.Time, Name: string(ev.Kind), Bundle: ev.Bundle, ID: ev.ID.String()}
 	switch {
 	case ev.Kind == primary.Told:
-		e.Name, e.Detail = ev.Name, fmt.Sprintf("%X", ev.Data)
+		e.Name, e.Detail = ev.Name, detail(ev.Data)
 	case ev.Why != nil:
 		e.Detail = ev.Why.Error()
 	}
 	return e
+}
+
+// detail is the data of a bundle's event: as it is when it is text, else in hexadecimal.
+func detail(data []byte) string {
+	text := string(data)
+	if !utf8.Valid(data) || strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return fmt.Sprintf("%X", data)
+	}
+	return text
 }
 
 // Install implements console.Emulator.
