@@ -168,7 +168,7 @@ func functionality(p *port, c command) error {
 	}
 	on := n != 0
 	if on && (p.m.off || again == 1) || !on {
-		p.m.channels = [20]*port{}
+		clear(p.m.channels[:])
 	}
 	if on && (p.m.off || again == 1) {
 		p.m.verified = false
@@ -266,7 +266,7 @@ func (p *port) session(a arg) (byte, error) {
 	switch {
 	case !ok:
 		return 0, IncorrectParameters
-	case n == 0 || n >= len(p.m.channels) || p.m.channels[n] != p:
+	case n == 0 || n >= len(p.m.channels) || p.m.channels[n].owner != p:
 		return 0, InvalidIndex
 	}
 	return byte(n), nil
@@ -281,7 +281,9 @@ func cgla(p *port, c command) error {
 	if err != nil {
 		return err
 	}
-	if b[1] == authenticate && b[3]&0x07 == 0 && b[0]&0x80 == 0 { // in the GSM context: TS 27.007 8.43
+	// TS 27.007 8.43: neither RUN GSM ALGORITHM, nor AUTHENTICATE of a USIM in the GSM context
+	// (TS 31.102 7.1.2.1: P2).
+	if gsm := b[0]&0xF0 == 0xA0; b[1] == authenticate && (gsm || p.m.channels[ch].usim && b[3]&0x07 == 0) {
 		return NotAllowed
 	}
 	b[0] = onChannel(b[0], ch)

@@ -13,6 +13,7 @@
 package modem
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -51,8 +52,14 @@ type Modem struct {
 	mu       sync.Mutex // one command at a time
 	off      bool       // AT+CFUN=0
 	verified bool       // PIN 1, since the reset: an empty VERIFY does not tell
-	channels [20]*port  // who opened a logical channel
+	channels [20]channel
 	buf      []byte
+}
+
+// channel is a logical channel that the modem has opened.
+type channel struct {
+	owner *port // nil: it is not open
+	usim  bool  // with a USIM
 }
 
 // New makes a modem.
@@ -315,7 +322,7 @@ func (p *port) open(aid []byte) (byte, error) {
 		return 0, MemoryFull
 	}
 	ch := data[0]
-	p.m.channels[ch] = p
+	p.m.channels[ch] = channel{p, bytes.HasPrefix(aid, usim)}
 	c := append([]byte{onChannel(0, ch), selectFile, 4, 0, byte(len(aid))}, aid...)
 	_, sw, err = p.m.exchange(p.ctx, append(c, 0))
 	if err == nil {
@@ -336,7 +343,7 @@ func (p *port) open(aid []byte) (byte, error) {
 
 // close closes a logical channel.
 func (m *Modem) close(ctx context.Context, ch byte) error {
-	m.channels[ch] = nil
+	m.channels[ch] = channel{}
 	_, sw, err := m.exchange(ctx, []byte{0, manageChannel, 0x80, ch})
 	if err == nil && sw != apdu.OK {
 		err = SIMFailure // it is closed already: the card was reset
@@ -348,8 +355,8 @@ func (m *Modem) close(ctx context.Context, ch byte) error {
 func (m *Modem) hangUp(p *port) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for ch, owner := range m.channels {
-		if owner == p {
+	for ch, c := range m.channels {
+		if c.owner == p {
 			_ = m.close(context.WithoutCancel(p.ctx), byte(ch)) // nobody is there who could be told
 		}
 	}
