@@ -29,7 +29,7 @@ func newIoT() *cobra.Command {
 		Use:   "iot",
 		Short: "Be the device of an IoT SAFE applet: list its objects, open TLS sessions",
 	}
-	group(cmd, newIoTList(), newIoTCSR(), newIoTEnroll(), newIoTConnect())
+	group(cmd, newIoTList(), newIoTCSR(), newIoTEnroll(), newIoTConnect(), newIoTAdministrate())
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,7 @@ messages or over HTTP, checks the proof of receipt and says what happened. Keys 
 the persona. The counter of each domain is kept in a file, but for a card of this process.`,
 	}
 	group(cmd, newOTAList(), newOTAGenerate(), newOTAPut("put-certificate", "Put a certificate (PEM or DER) into a file of the applet", profile.File),
-		newOTATrust(), newOTADelete(), newOTASend(), newOTADecode())
+		newOTATrust(), newOTADelete(), newOTASend(), newOTATrigger(), newOTAServe(), newOTADecode())
 	return cmd
 }
 
@@ -57,6 +58,9 @@ type otaFlags struct {
 	noProof  bool
 	asJSON   bool
 	timeout  time.Duration
+
+	trigger bool           // a packet that the card answers with a wish of its own (ota_https.go)
+	print   func(e []byte) // hears the short messages in place of a card; nil: there is one
 }
 
 func (o *otaFlags) add(cmd *cobra.Command) {
@@ -121,7 +125,10 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 		return usage(fmt.Errorf("--counter: %d has more than five bytes", o.counter))
 	}
 	r := &otaRun{Schema: 1, Domain: d.Name, Steps: []string{}}
+	var mu sync.Mutex // terminal and server talk at the same time
 	tell := func(format string, args ...any) {
+		mu.Lock()
+		defer mu.Unlock()
 		line := fmt.Sprintf(format, args...)
 		if r.Steps = append(r.Steps, line); !o.asJSON {
 			fmt.Fprintln(cmd.ErrOrStderr(), line)
@@ -230,6 +237,12 @@ func visited(s *ota.Server, p *profile.Profile, t *ota.Terminal) (stop func() er
 // sender sends packets to a card; fresh is one that is made in this process. The terminal
 // is there with --https.
 func (o *otaFlags) sender(cmd *cobra.Command, tell func(string, ...any)) (send ota.Sender, t *ota.Terminal, fresh bool, end func() error, err error) {
+	if o.print != nil {
+		return ota.Envelopes(func(_ context.Context, capdu []byte) ([]byte, error) {
+			o.print(capdu)
+			return []byte{0x90, 0x00}, nil
+		}, nil), nil, false, func() error { return nil }, nil
+	}
 	if o.url != "" {
 		if o.link != "" {
 			return nil, nil, false, nil, usage(errors.New("--http and --link: give one of them"))
@@ -254,7 +267,7 @@ func (o *otaFlags) sender(cmd *cobra.Command, tell func(string, ...any)) (send o
 		}).Transmit(ctx, capdu, nil)
 	}
 	fresh = where == "an ephemeral platform" || transport.Inside(o.link)
-	if o.https {
+	if o.https || o.trigger {
 		t = ota.NewTerminal(transmit, tell)
 		return t.Send, t, fresh, end, nil
 	}

@@ -72,6 +72,21 @@ func (b *Bearer) Send(ctx context.Context, c apdu.Command) ([]byte, apdu.SW, err
 	return data, sw, nil
 }
 
+// terminalProfile is what TERMINAL PROFILE says that a Bearer has (ETSI TS 102 223 5.2, recalled,
+// unverified): profile and SMS-PP download, the list of events, OPEN, CLOSE, SEND and
+// RECEIVE DATA, one channel, TCP.
+var terminalProfile = []byte{0x03, 0, 0, 0, 0x01, 0, 0, 0, 0, 0, 0, 0x0F, 0x20, 0, 0, 0, 0x01}
+
+// Profile begins with a card: it tells what the terminal has. The status word, for Run, says
+// whether the card wants something.
+func (b *Bearer) Profile(ctx context.Context) (apdu.SW, error) {
+	_, sw, err := b.Send(ctx, apdu.Command{CLA: 0x80, INS: 0x10, Data: terminalProfile})
+	if err == nil && sw != apdu.OK && sw&0xFF00 != apdu.ProactivePending {
+		err = fmt.Errorf("TERMINAL PROFILE: status %04X, %s", uint16(sw), sw.Words())
+	}
+	return sw, err
+}
+
 // Run does what the card asks for after an answer with status word sw, until it asks for
 // nothing more and no channel is open.
 func (b *Bearer) Run(ctx context.Context, sw apdu.SW) (err error) {

@@ -90,7 +90,7 @@ func (t *Terminal) Send(ctx context.Context, packet []byte) ([]byte, error) {
 // sends triggers, with t.Send as its Sender.
 func (t *Terminal) Visits(s *Server, v *Visits, address *net.TCPAddr) {
 	s.Visit = func(ctx context.Context, script []byte) (r scp80.Result, err error) {
-		v.add(s.Domain.Name, script)
+		v.AddScript(s.Domain.Name, script)
 		if err := s.Trigger(ctx, address); err != nil {
 			return r, err
 		}
@@ -113,6 +113,7 @@ type Visits struct {
 	Profile *profile.Profile
 	Suites  []uint16                         // nil: those of tlspsk
 	Tell    func(format string, args ...any) // may be nil
+	Left    func(domain string)              // hears of the end of each visit that asked for something; may be nil
 
 	mu      sync.Mutex
 	waiting map[string][][]byte // scripts by domain
@@ -127,16 +128,24 @@ type Visit struct {
 
 // Add has a script of commands wait for a domain.
 func (v *Visits) Add(domain string, commands ...[]byte) {
-	v.add(domain, scp80.Script(scp80.Definite, commands...))
+	v.AddScript(domain, scp80.Script(scp80.Definite, commands...))
 }
 
-func (v *Visits) add(domain string, script []byte) {
+// AddScript has a script that is there already wait for a domain.
+func (v *Visits) AddScript(domain string, script []byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.waiting == nil {
 		v.waiting = map[string][][]byte{}
 	}
 	v.waiting[domain] = append(v.waiting[domain], script)
+}
+
+// Waiting is how many scripts wait for a domain.
+func (v *Visits) Waiting(domain string) int {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return len(v.waiting[domain])
 }
 
 // Results takes what came of the scripts of a domain.
@@ -179,6 +188,18 @@ func (v *Visits) Serve(l net.Listener) error {
 	s := &http.Server{
 		Handler: v, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 30 * time.Second, MaxHeaderBytes: 8 << 10,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, pskKey{}, c) },
+		ConnState: func(c net.Conn, state http.ConnState) {
+			p, _ := c.(*pskConn)
+			if p == nil || state != http.StateClosed {
+				return
+			}
+			if _, why := p.tls.Over(); why != nil {
+				v.tell("%s: %v", p.RemoteAddr(), why)
+			}
+			if v.Left != nil && p.visitor != "" {
+				v.Left(p.visitor)
+			}
+		},
 	}
 	err := s.Serve(pskListener{l, config})
 	if errors.Is(err, net.ErrClosed) {
@@ -207,6 +228,7 @@ func (v *Visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		return // the card has gone
 	}
+	c.visitor = d.Name
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if status := r.Header.Get("X-Admin-Script-Status"); status != "" {
@@ -229,6 +251,7 @@ func (v *Visits) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if len(v.waiting[d.Name]) == 0 {
 		v.tell("204: nothing more for %s", d.Name)
+		w.Header().Set("X-Admin-Protocol", adminProtocol)
 		w.WriteHeader(http.StatusNoContent)
 		return
 	}
@@ -270,6 +293,8 @@ type pskConn struct {
 	mu   sync.Mutex
 	tls  *tlspsk.Conn
 	said []byte // read, not taken yet
+
+	visitor string // the domain, once it has asked for something
 }
 
 // flush sends what TLS has to say.

@@ -94,6 +94,12 @@ func Words(sw apdu.SW) string {
 	return iotsafe.Words(sw)
 }
 
+// Failed tells whether a status word ends a script.
+func Failed(sw apdu.SW) bool {
+	hi := sw >> 8
+	return sw != apdu.OK && hi != 0x61 && hi != 0x62 && hi != 0x63 && hi != 0x91 || sw == scp80.SWTruncated
+}
+
 // CommandError is a command of a script that failed.
 type CommandError struct {
 	Number int // of the command, from 1
@@ -166,7 +172,7 @@ func (s *Server) explain(res scp80.Result, form scp80.Form) (err error) {
 			n = res.Executed
 		}
 		s.tell("command %d: %04X, %s", n, uint16(sw), Words(sw))
-		if hi := sw >> 8; (sw != apdu.OK && hi != 0x61 && hi != 0x62 && hi != 0x63 && hi != 0x91 || sw == scp80.SWTruncated) && err == nil {
+		if Failed(sw) && err == nil {
 			err = &CommandError{n, sw}
 		}
 	}
