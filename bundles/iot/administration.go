@@ -76,6 +76,7 @@ type administration struct {
 	out  []byte // for SEND DATA
 	uri  string
 	open bool
+	ch   byte // the channel, 1 to 7
 	more int  // octets that the terminal holds
 	over bool // CLOSE CHANNEL is next
 	n    int  // requests so far
@@ -171,12 +172,12 @@ func (c *Card) visit(d *domain, p parameters) bool {
 // opened is the terminal's answer to OPEN CHANNEL.
 func (c *Card) opened(response []byte) {
 	status := cat.Find(response, cat.TagChannel)
-	if len(status) != 2 || status[0] != cat.Established|1 || !succeeded(response) {
+	if len(status) != 2 || status[0]&^7 != cat.Established || status[0]&7 == 0 || !succeeded(response) {
 		c.admin.why = errors.New("the terminal opens no channel")
 		c.left()
 		return
 	}
-	c.admin.open = true
+	c.admin.open, c.admin.ch = true, status[0]&7
 	c.advance()
 }
 
@@ -194,12 +195,12 @@ func (c *Card) advance() {
 	case !a.open:
 	case len(a.out) > 0:
 		n := min(len(a.out), cat.MaxData)
-		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.SendData, cat.Immediately, cat.Channel1, cat.Object(nil, cat.TagChannelData, a.out[:n]...)), done: (*Card).sent})
+		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.SendData, cat.Immediately, cat.Channel|a.ch, cat.Object(nil, cat.TagChannelData, a.out[:n]...)), done: (*Card).sent})
 		a.out = a.out[n:]
 	case a.over:
-		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.CloseChannel, 0, cat.Channel1, nil), done: func(c *Card, _ []byte) { c.left() }})
+		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.CloseChannel, 0, cat.Channel|a.ch, nil), done: func(c *Card, _ []byte) { c.left() }})
 	case a.more > 0:
-		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.ReceiveData, 0, cat.Channel1, cat.Object(nil, cat.TagDataLength, byte(min(a.more, cat.MaxData)))), done: (*Card).received})
+		c.proactive = append(c.proactive, proactive{b: cat.Command(cat.ReceiveData, 0, cat.Channel|a.ch, cat.Object(nil, cat.TagDataLength, byte(min(a.more, cat.MaxData)))), done: (*Card).received})
 		a.more = 0
 	}
 }
@@ -264,7 +265,7 @@ func (c *Card) event(data []byte) sdk.SW {
 		if len(s) != 2 {
 			return sdk.WrongData
 		}
-		if s[0]&cat.Established != 0 {
+		if s[0]&cat.Established != 0 || s[0]&7 != a.ch {
 			return sdk.OK
 		}
 		c.broken("the server has gone")

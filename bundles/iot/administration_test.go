@@ -301,6 +301,38 @@ func TestTrigger(t *testing.T) {
 	}
 }
 
+// TestVisitChannel: the card speaks on the channel that the terminal gives it, and minds
+// the events of no other one; the hello is a client's of TLS 1.2.
+func TestVisitChannel(t *testing.T) {
+	card := newCard(t)
+	_, sw := triggered(t, card, "public cloud A", nil)
+	fetch := func(sw apdu.SW) (b []byte) {
+		t.Helper()
+		require.Equal(t, apdu.ProactivePending, sw&0xFF00)
+		b, sw, _ = apdu.Status(unhex(t, card.Transmit(fmt.Sprintf("80120000%02X", byte(sw)))))
+		require.Equal(t, apdu.OK, sw)
+		return b
+	}
+	send := func(ins string, data []byte) apdu.SW {
+		_, sw, _ := apdu.Status(unhex(t, card.Transmit(fmt.Sprintf("80%s0000%02X%X", ins, len(data), data))))
+		return sw
+	}
+	require.Equal(t, unhex(t, "D00D8103010500820281829902090A"), fetch(sw))
+	sw = send("14", cat.Response(cat.SetUpEventList, 0, []byte{cat.Done}, nil))
+	require.Equal(t, unhex(t, "D01C810301400182028182B50103B9020400BC030220FCBE05217F000001"), fetch(sw))
+	sw = send("14", cat.Response(cat.OpenChannel, cat.Immediately, []byte{cat.Done}, cat.Object(nil, cat.TagChannel, cat.Established|2, 0)))
+	hello := fetch(sw)
+	typ, _, to, objects, ok := cat.Parse(hello)
+	require.True(t, ok)
+	require.Equal(t, []byte{cat.SendData, 0x22}, []byte{typ, to})
+	require.Equal(t, []byte{0x16, 3, 3}, cat.Find(objects, cat.TagChannelData)[:3])
+	require.Equal(t, apdu.OK, send("14", cat.Response(cat.SendData, cat.Immediately, []byte{cat.Done}, nil)))
+	require.Equal(t, apdu.OK, send("C2", cat.Event(cat.ChannelStatus, cat.Object(nil, cat.TagChannel, 1, cat.LinkDropped))), "another channel")
+	require.Equal(t, unhex(t, "D009810301410082028122"), fetch(send("C2", cat.Event(cat.ChannelStatus, cat.Object(nil, cat.TagChannel, 2, cat.LinkDropped)))))
+	require.Equal(t, apdu.OK, send("14", cat.Response(cat.CloseChannel, 0, []byte{cat.Done}, nil)))
+	require.Equal(t, "public cloud A, HTTPS: the server has gone", lastEvent(card))
+}
+
 // TestVisitRefused: servers, terminals and triggers that are wrong. What the card had
 // stays as it was, and it can be triggered again.
 func TestVisitRefused(t *testing.T) {

@@ -112,6 +112,19 @@ func TestFragment(t *testing.T) {
 	require.EqualError(t, c.Feed(d.Output()), "tlspsk: record_overflow")
 }
 
+// TestHelloOfCard: the first message of a card that opens a session with its administrator,
+// recorded (internal/cat has the command that it came in). It has 00AE and 00B0 beside older
+// suites, and asks for fragments of 512 octets.
+func TestHelloOfCard(t *testing.T) {
+	d := server(all...)
+	require.NoError(t, d.Feed(unhex(t, "160303003C010000380303AA43FAC410B6DABF952A1699E6D3AD1376061AA5E493DE2E1AA01C58964384DF00000A00AE008C008B00B0002C010000050001000101")))
+	require.Equal(t, AES128CBC, d.Suite())
+	require.Equal(t, 512, d.fragment)
+	out := d.Output()
+	require.Equal(t, unhex(t, "16030300310200002D0303"), out[:11])
+	require.Equal(t, unhex(t, "0000AE000005000100010116030300040E000000"), out[43:])
+}
+
 // TestServerHello: what a client does not take from a server, with the alert for it.
 func TestServerHello(t *testing.T) {
 	random := strings.Repeat("00", 32)

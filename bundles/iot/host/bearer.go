@@ -9,6 +9,7 @@ import (
 
 	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/internal/cat"
+	"github.com/sspemu/sspemu/internal/tlv"
 )
 
 // Bearer is the part of a device that carries octets between a card and a server: the
@@ -209,8 +210,10 @@ func (b *Bearer) open(ctx context.Context, objects []byte) (result, more []byte)
 		}
 	}(b.in)
 	more = cat.Object(nil, cat.TagChannel, cat.Established|1, 0)
-	if s := cat.Find(objects, cat.TagBufferSize); s != nil {
-		more = cat.Object(more, cat.TagBufferSize, s...)
+	for _, tag := range []tlv.Tag{cat.TagBearer, cat.TagBufferSize} {
+		if v := cat.Find(objects, tag); v != nil {
+			more = cat.Object(more, tag, v...)
+		}
 	}
 	return []byte{cat.Done}, more
 }

@@ -193,7 +193,10 @@ func (v *Visits) Serve(l net.Listener) error {
 			if p == nil || state != http.StateClosed {
 				return
 			}
-			if _, why := p.tls.Over(); why != nil {
+			p.mu.Lock()
+			_, why := p.tls.Over()
+			p.mu.Unlock()
+			if why != nil {
 				v.tell("%s: %v", p.RemoteAddr(), why)
 			}
 			if v.Left != nil && p.visitor != "" {
