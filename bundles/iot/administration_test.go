@@ -327,6 +327,21 @@ func TestVisitChannel(t *testing.T) {
 	require.Equal(t, []byte{cat.SendData, 0x22}, []byte{typ, to})
 	require.Equal(t, []byte{0x16, 3, 3}, cat.Find(objects, cat.TagChannelData)[:3])
 	require.Equal(t, apdu.OK, send("14", cat.Response(cat.SendData, cat.Immediately, []byte{cat.Done}, nil)))
+	// A report by short message comes between; what the server sent meanwhile is not forgotten.
+	p := profileOf(t)
+	s := ota.New(p, p.Domain("operator"), nil)
+	s.Header.SPI[1] |= 0x20
+	packet, err := s.Packet(scp80.Script(scp80.Definite, unhex(t, "80CB010000")))
+	require.NoError(t, err)
+	parts, err := scp80.Split(packet, 1)
+	require.NoError(t, err)
+	e := scp80.Envelope{TPDU: (&scp80.Deliver{From: []byte{4, 0x81, 0x21, 0x43}, PID: scp80.PIDDownload, DCS: scp80.DCSDownload, UserData: parts[0]}).Append(nil)}
+	sw = send("C2", e.Append(nil))
+	available := cat.Event(cat.DataAvailable, cat.Object(cat.Object(nil, cat.TagChannel, cat.Established|2, 0), cat.TagDataLength, 5))
+	require.Equal(t, sw, send("C2", available))
+	fetch(sw)
+	require.Equal(t, unhex(t, "D00C810301420082028122B70105"), fetch(send("14", cat.Response(typeSendShortMessage, 0, []byte{cat.Done}, nil))))
+	require.Equal(t, apdu.OK, send("14", cat.Response(cat.ReceiveData, 0, []byte{cat.Done}, cat.Object(cat.Object(nil, cat.TagChannelData, 0x16, 3, 3, 0, 0x31), cat.TagDataLength, 0))))
 	require.Equal(t, apdu.OK, send("C2", cat.Event(cat.ChannelStatus, cat.Object(nil, cat.TagChannel, 1, cat.LinkDropped))), "another channel")
 	require.Equal(t, unhex(t, "D009810301410082028122"), fetch(send("C2", cat.Event(cat.ChannelStatus, cat.Object(nil, cat.TagChannel, 2, cat.LinkDropped)))))
 	require.Equal(t, apdu.OK, send("14", cat.Response(cat.CloseChannel, 0, []byte{cat.Done}, nil)))
@@ -471,6 +486,61 @@ func FuzzAnswer(f *testing.F) {
 		}
 		if !bytes.Equal(before, card.NVM()[other]) {
 			t.Fatal("another domain's file has changed")
+		}
+		if s := card.Transmit(selectApplet); s != "9000" {
+			t.Fatal(s)
+		}
+	})
+}
+
+// FuzzTrigger: whatever a packet holds is a trigger or none, and what it says can stand in a
+// request.
+func FuzzTrigger(f *testing.F) {
+	f.Add(unhex(f, "8100"))
+	f.Add(unhex(f, "81128310840CBC03021FBCBE05217F0000018600"))
+	f.Add(unhex(f, "813283308508046963633102400186070001250300100089"+"1B8A096C6F63616C686F73748B062F2F73652F318C062F613F623D63"))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p, ok := trigger(in)
+		if !ok || p.bad {
+			return
+		}
+		for _, b := range [][]byte{p.host, p.agent, p.uri} {
+			if bytes.ContainsAny(b, "\r\n\x00") {
+				t.Fatalf("%q", b)
+			}
+		}
+	})
+}
+
+// FuzzTerminal: whatever a terminal answers and reports in the middle of a visit, the card
+// goes on.
+func FuzzTerminal(f *testing.F) {
+	opened := cat.Response(cat.OpenChannel, cat.Immediately, []byte{cat.Done}, cat.Object(nil, cat.TagChannel, cat.Established|1, 0))
+	f.Add(opened, cat.Response(cat.SendData, cat.Immediately, []byte{cat.Done}, nil), cat.Event(cat.DataAvailable, cat.Object(nil, cat.TagDataLength, 7)), cat.Response(cat.ReceiveData, 0, []byte{cat.Done}, cat.Object(nil, cat.TagChannelData, 0x15, 3, 3, 0, 2, 2, 40)))
+	f.Add(opened, cat.Response(cat.SendData, cat.Immediately, []byte{cat.ChannelError}, nil), cat.Event(cat.ChannelStatus, cat.Object(nil, cat.TagChannel, 1, 5)), cat.Response(cat.CloseChannel, 0, []byte{cat.Done}, nil))
+	f.Add(cat.Response(cat.OpenChannel, cat.Immediately, []byte{cat.ChannelError, 5}, nil), []byte{0xD6}, []byte{0x81, 3}, []byte{0})
+	var card *sdktest.Card
+	f.Fuzz(func(t *testing.T, a, b, c, d []byte) {
+		if card == nil {
+			card = newCard(t)
+		}
+		card.Reset()
+		triggered(quiet{t}, card, "public cloud A", nil)
+		send := func(ins byte, data []byte) {
+			if len(data) > 255 {
+				data = data[:255]
+			}
+			card.Send(append([]byte{0x80, ins, 0, 0, byte(len(data))}, data...))
+		}
+		fetch := func() { card.Send([]byte{0x80, 0x12, 0, 0, 0}) }
+		fetch()
+		send(0x14, cat.Response(cat.SetUpEventList, 0, []byte{cat.Done}, nil))
+		for range 2 {
+			for _, x := range [][]byte{a, b, c, d} {
+				fetch()
+				send(0x14, x)
+				send(0xC2, x)
+			}
 		}
 		if s := card.Transmit(selectApplet); s != "9000" {
 			t.Fatal(s)

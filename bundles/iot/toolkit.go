@@ -167,6 +167,8 @@ func (c *Card) terminalResponse(cmd *sdk.Command) sdk.SW {
 	c.proactive, c.fetched = c.proactive[1:], false
 	if p.done != nil {
 		p.done(c, cmd.Data)
+	} else if c.admin != nil && len(c.proactive) == 0 {
+		c.advance() // a visit may have waited for this one
 	}
 	return sdk.OK
 }
