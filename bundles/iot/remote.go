@@ -389,11 +389,11 @@ func (c *Card) storeData(d *domain, cmd *sdk.Command, _ *sdk.Response, by bearer
 
 // begins reads the reference that new content begins with.
 func (c *Card) begins(d *domain, data []byte) (*object, sdk.SW) {
-	_, v, _, err := tlv.Next(data)
+	_, _, rest, err := tlv.Next(data)
 	if err != nil {
 		return nil, sdk.WrongData
 	}
-	o, _, sw := c.target(d, data[:2+len(v)]) // a reference has a length of one byte
+	o, _, sw := c.target(d, data[:len(data)-len(rest)])
 	return o, sw
 }
 

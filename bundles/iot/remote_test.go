@@ -444,6 +444,11 @@ func TestScripts(t *testing.T) {
 		{"STORE DATA without content", "AA0A2208 80E2800003 830102", head + "07 800101 2302 6A80"},
 		{"STORE DATA empty", "AA0C220A 80E2800005 830102 5300", head + "07 800101 2302 6A80"},
 		{"STORE DATA no reference", "AA0A2208 80E2800003 530141", head + "07 800101 2302 6A80"},
+		{"STORE DATA only filling", "AA082206 80E2800001 00", head + "07 800101 2302 6A80"},
+		{"STORE DATA only filling, more to come", "AA082206 80E2000001 00", head + "07 800101 2302 6A80"},
+		{"STORE DATA a reference cut off", "AA092207 80E2000002 8301", head + "07 800101 2302 6A80"},
+		{"STORE DATA filling before", "AA0E220C 80E2800007 00830102 530141", head + "07 800101 2302 9000"},
+		{"STORE DATA a length of two octets", "AA0E220C 80E2800007 83810102 530141", head + "07 800101 2302 9000"},
 		{"STORE DATA into a private key", "AA0D220B 80E2800006 840101 530141", head + "07 800101 2302 6981"},
 		{"STORE DATA over half of a pair", "AA0D220B 80E2800006 850101 340141", head + "07 800101 2302 6985"},
 		{"STORE DATA no key", "AA0D220B 80E2800006 850107 340141", head + "07 800101 2302 6A80"},
@@ -674,6 +679,7 @@ func FuzzRemote(f *testing.F) {
 		}
 	}
 	f.Add([]byte{0x80, 0xCB, 1, 0, 0, 0, 0xC0, 0, 0, 0})
+	f.Add([]byte{0x80, 0xE2, 0x80, 0, 1, 0}) // filling for a reference
 	card = nil
 	mine := map[string]bool{domainName(0): true}
 	for _, i := range profileOf(f).Domains[0].Containers {
