@@ -1,6 +1,7 @@
 package spectests
 
 import (
+	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 //	                             ota_packet AA00: {envelope} is data for ENVELOPE
 //	80C20000 {envelope:lv} 00    ota_proof 00, ota_result AB03800100
 //
-// The counter of a server goes on from case to case, from that of the persona.
+// The counter of a server goes on from case to case, from that of the persona, or of a card
+// that was there before.
 var otaChecks = map[string]check{
 	"ota_server": {doc: "the server of the domain with this TAR is at work", args: 1, needs: []string{"domain_tar"}, run: otaServer},
 	"ota_spi":    {doc: "packets ask for SPI (two bytes); KID is CRC-32 where that is a redundancy check", args: 1, run: otaSPI},
@@ -65,6 +67,11 @@ func otaServer(d *Dialogue, a []string) error {
 		if s == nil {
 			s = ota.New(p, x, nil)
 			d.target.servers[a[0]] = s
+			if !d.target.Fresh {
+				if err := d.otaCounter(s); err != nil {
+					return err
+				}
+			}
 		}
 		d.ota = &otaState{s: s, spi: scp80.SPI{0x16, 0x19}}
 		if d.ota.spi[0] = x.Minimum; !d.ota.spi.Ciphered() {
@@ -73,6 +80,23 @@ func otaServer(d *Dialogue, a []string) error {
 		return nil
 	}
 	return fmt.Errorf("the persona has no domain with TAR %s", a[0])
+}
+
+// otaCounter finds the counter of a card that may have been administered before. That
+// shows in no dialogue, and what it does not find the cases will.
+func (d *Dialogue) otaCounter(s *ota.Server) error {
+	lines := d.lines
+	send := ota.Envelopes(func(ctx context.Context, capdu []byte) ([]byte, error) {
+		err := d.transmit(capdu)
+		return d.buf, err
+	}, nil)
+	find := *s
+	find.Send = send
+	if err := find.FindCounter(d.ctx); err == nil {
+		s.Counter = find.Counter
+	}
+	d.lines = lines
+	return d.ctx.Err()
 }
 
 func (d *Dialogue) otaNow() (*otaState, error) {

@@ -44,7 +44,7 @@ func (o InProcess) Target(ctx context.Context) (t *Target, close func() error, e
 	if o.Persona == nil {
 		o.Persona = pkg.DefaultPersona
 	}
-	told := &Target{Name: pkg.Name + " over mem"}
+	told := &Target{Name: pkg.Name + " over mem", Fresh: true}
 	if err := told.Tell(o.Persona); err != nil {
 		return nil, nil, err
 	}

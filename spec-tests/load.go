@@ -296,7 +296,7 @@ func (c *Case) collectNeeds() {
 	if len(c.Persona) > 0 {
 		need(AbilityPersonalise)
 	}
-	for _, steps := range [][]Step{c.Given, c.Steps, c.Finally} {
+	for _, steps := range [][]Step{c.Given, c.Steps} { // Finally does what it can
 		for _, s := range steps {
 			need(s.Send.names()...)
 			if s.Expect != nil {

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/vm"
 )
 
@@ -40,6 +41,46 @@ func TestConformance(t *testing.T) {
 		t.Fatal(rep.Summary())
 	}
 	t.Log(rep.Summary())
+}
+
+// TestAgain: a run leaves a card on which the next one passes, whoever tests it: nothing is
+// known of the card but its persona.
+func TestAgain(t *testing.T) {
+	suites, err := Suites()
+	require.NoError(t, err)
+	for _, bundle := range []string{"telecom", "payment", "eid", "iot"} {
+		t.Run(bundle, func(t *testing.T) {
+			ctx := context.Background()
+			card, end, err := open(ctx, bundle)
+			require.NoError(t, err)
+			defer func() { require.NoError(t, end()) }()
+			spb, err := bundles.Open(bundle)
+			require.NoError(t, err)
+			pkg, err := loader.Parse(spb)
+			require.NoError(t, err)
+			var some []*Suite
+			for _, s := range suites {
+				if s.Bundle == bundle {
+					some = append(some, s)
+				}
+			}
+			var first string
+			for range 2 {
+				seen := &Target{Name: "a card", Terminal: card.Terminal}
+				require.NoError(t, seen.Tell(pkg.DefaultPersona))
+				rep, err := Run(ctx, seen, some, nil)
+				require.NoError(t, err)
+				if !rep.OK() {
+					_ = rep.WriteTable(os.Stderr, false)
+				}
+				require.True(t, rep.OK(), rep.Summary())
+				if first == "" {
+					first = rep.Summary()
+				}
+				require.Equal(t, first, rep.Summary())
+			}
+		})
+	}
 }
 
 // open makes the target of the suites of a bundle; one that is not built in has none.

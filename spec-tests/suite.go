@@ -79,4 +79,5 @@ const (
 	AbilityPersonalise = "personalise"
 	AbilityProfile     = "profile"
 	AbilityDocument    = "document"
+	AbilityWaiting     = "waiting"
 )

@@ -8,6 +8,7 @@ import (
 	"github.com/sspemu/sspemu/bundles/iot/ota"
 	iot "github.com/sspemu/sspemu/bundles/iot/profile"
 	"github.com/sspemu/sspemu/bundles/payment/profile"
+	"github.com/sspemu/sspemu/internal/apdu"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
 	"github.com/sspemu/sspemu/transport"
@@ -28,6 +29,13 @@ type Terminal interface {
 type Target struct {
 	Name     string // for the report
 	Terminal Terminal
+
+	// Fresh says that the card is as its persona has it: nothing was done with it before.
+	Fresh bool
+
+	// AtOnce says that the terminal gets the whole answer to a command without Le, as on
+	// T=1: cases about 61xx and GET RESPONSE are not covered (AnswersAtOnce).
+	AtOnce bool
 
 	// Vars are the placeholders of the cases, in hexadecimal. Of the telecom bundle:
 	// iccid, imsi, aid_usim, pin1, puk1, pin2, puk2, adm1, k, opc, amf; of the payment
@@ -118,6 +126,10 @@ func (t *Target) lacks(needs []string) string {
 			if t.Personalise == nil {
 				return "needs a card that can be personalised"
 			}
+		case AbilityWaiting:
+			if t.AtOnce {
+				return "needs answers that wait behind 61xx, as on T=0: here they come at once"
+			}
 		case AbilityDocument:
 			if t.Document == nil {
 				return "needs the persona of the travel document, for its passwords and keys"
@@ -133,6 +145,21 @@ func (t *Target) lacks(needs []string) string {
 		}
 	}
 	return ""
+}
+
+// AnswersAtOnce tells whether a card, or its reader, gives the answer to a command without
+// Le at once. Readers hide the protocol: SELECT of the MF tells.
+func AnswersAtOnce(ctx context.Context, t Terminal) (bool, error) {
+	if _, err := t.Reset(ctx, true); err != nil {
+		return false, err
+	}
+	c := apdu.Command{INS: 0xA4, P2: 4, Data: []byte{0x3F, 0}}
+	r, err := t.Transmit(ctx, c.Append(nil), nil)
+	if err != nil {
+		return false, err
+	}
+	data, sw, ok := apdu.Status(r)
+	return ok && sw == apdu.OK && len(data) > 0, nil
 }
 
 // FromClient makes a Terminal of a client that is open.

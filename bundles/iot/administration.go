@@ -95,7 +95,7 @@ type parameters struct {
 // passed over: nothing is repeated here.
 func trigger(data []byte) (p parameters, ok bool) {
 	tag, value, rest, err := tlv.Next(data)
-	if err != nil || tag != tagTrigger || len(rest) > 0 {
+	if err != nil || tag != tagTrigger || len(rest) > 0 || data[0] == 0 { // with filling it is a compact script
 		return p, false
 	}
 	find := func(b []byte, tag tlv.Tag) []byte {

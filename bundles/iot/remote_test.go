@@ -273,6 +273,66 @@ func TestBlockedCounter(t *testing.T) {
 	require.Equal(t, "last", string(readFile(t, card, 0x61)))
 }
 
+// TestFindCounter: a server that does not know the counter of a card finds it, whichever
+// the domain wants; other refusals end the search.
+func TestFindCounter(t *testing.T) {
+	ctx := context.Background()
+	for _, domain := range []string{"public cloud A", "private cloud"} { // counter higher, exactly the next
+		for _, at := range []uint64{0, 1, 2, 3, 1000, 123_456_789, scp80.MaxCounter - 2} {
+			t.Run(fmt.Sprintf("%s/%d", domain, at), func(t *testing.T) {
+				card := newCard(t, "  - name: "+domain+"\n", fmt.Sprintf("  - name: %s\n    counter: %d\n", domain, at))
+				s := administrator(t, card, domain)
+				spi, send, packets := s.Header.SPI, s.Send, 0
+				s.Send = func(ctx context.Context, packet []byte) ([]byte, error) {
+					packets++
+					return send(ctx, packet)
+				}
+				require.NoError(t, s.FindCounter(ctx))
+				require.Equal(t, spi, s.Header.SPI)
+				require.Less(t, packets, 85)
+				require.Greater(t, s.Counter, at)
+				if domain == "private cloud" {
+					require.Equal(t, at+1, s.Counter)
+				}
+				if s.Counter < scp80.MaxCounter-8 {
+					_, err := s.List(ctx)
+					require.NoError(t, err)
+				}
+			})
+		}
+	}
+	t.Run("without proof", func(t *testing.T) {
+		s := administrator(t, newCard(t, "  - name: private cloud\n", "  - name: private cloud\n    counter: 70\n"), "private cloud")
+		s.Header.SPI[1] = 0
+		require.NoError(t, s.FindCounter(ctx))
+		require.Equal(t, uint64(71), s.Counter)
+		require.Zero(t, s.Header.SPI[1])
+	})
+	t.Run("blocked", func(t *testing.T) {
+		s := administrator(t, newCard(t, "  - name: operator\n", "  - name: operator\n    counter: 1099511627775\n"), "operator")
+		err := s.FindCounter(ctx)
+		require.Error(t, err)
+		require.ErrorIs(t, err, &ota.StatusError{Status: scp80.CounterBlocked})
+	})
+	t.Run("keys", func(t *testing.T) {
+		s := administrator(t, newCard(t), "operator")
+		s.Keys.KID = append([]byte{^s.Keys.KID[0]}, s.Keys.KID[1:]...)
+		require.ErrorIs(t, s.FindCounter(ctx), &ota.StatusError{Status: scp80.CheckFailed, Plain: true})
+	})
+	t.Run("a liar", func(t *testing.T) {
+		for _, st := range []scp80.Status{scp80.CounterLow, scp80.CounterHigh} {
+			s := administrator(t, newCard(t), "operator")
+			packets := 0
+			s.Send = func(context.Context, []byte) ([]byte, error) {
+				packets++
+				return (&scp80.Response{TAR: s.Header.TAR, Counter: s.Counter, Status: st}).AppendPlain(nil), nil
+			}
+			require.ErrorIs(t, s.FindCounter(ctx), ota.ErrCounter)
+			require.Less(t, packets, 85)
+		}
+	})
+}
+
 // TestIsolation: what is another domain's, or nobody's, does not exist for a domain; its
 // keys open nothing of another.
 func TestIsolation(t *testing.T) {
@@ -426,6 +486,7 @@ func TestScripts(t *testing.T) {
 		{"compact, short data", "80E4000003 8301", "01 6700"},
 		{"compact, GET RESPONSE first", "00C0000000", "01 6985"},
 		{"compact, an error ends it", "80E4000003 830199 80E4000003 830102", "01 6A82"},
+		{"compact, an instruction like the tag of a trigger", "0081038000 00", "01 6D00"},
 		{"GET DATA P1", "AA062204 80CB0200", head + "07 800101 2302 6A86"},
 		{"GET DATA next without a list", "AA072205 80CB010100", head + "07 800101 2302 6985"},
 		{"GET DATA of another kind", "AA0A2208 80CBC10003 830102", head + "07 800101 2302 6A80"},
@@ -680,6 +741,7 @@ func FuzzRemote(f *testing.F) {
 	}
 	f.Add([]byte{0x80, 0xCB, 1, 0, 0, 0, 0xC0, 0, 0, 0})
 	f.Add([]byte{0x80, 0xE2, 0x80, 0, 1, 0}) // filling for a reference
+	f.Add([]byte{0x81, 3, 0x80, 0, 0x30})    // a trigger without an identity
 	card = nil
 	mine := map[string]bool{domainName(0): true}
 	for _, i := range profileOf(f).Domains[0].Containers {
@@ -702,6 +764,7 @@ func FuzzRemote(f *testing.F) {
 			before = others()
 			s.Counter = 0
 		}
+		card.Reset() // what waits for the terminal is gone, and so is a visit
 		packet, err := s.Packet(b)
 		require.NoError(t, err)
 		parts, err := scp80.Split(packet, 1)
@@ -712,7 +775,11 @@ func FuzzRemote(f *testing.F) {
 		}
 		require.Greater(t, len(out), 20)
 		_, err = s.Check(out[3 : len(out)-2])
-		require.NoError(t, err)
+		if len(b) > 0 && b[0] == 0x81 && err != nil { // a trigger that leads nowhere
+			require.ErrorIs(t, err, &ota.StatusError{Status: scp80.SecurityError})
+		} else {
+			require.NoError(t, err)
+		}
 		card.Transmit(enveloped(append([]byte{2, 0x70, 0}, b[:min(len(b), 130)]...)))
 		require.Equal(t, before, others())
 	})

@@ -206,6 +206,9 @@ func (c *conformance) overLink(ctx context.Context, bundle string, persona, pack
 		return nil, nil, fmt.Errorf("conformance: link %s carries SCL packets only (links for APDUs can be tested)", c.link)
 	}
 	t.Terminal = spectests.FromClient(client)
+	if t.AtOnce, err = spectests.AnswersAtOnce(ctx, t.Terminal); err != nil {
+		return nil, nil, errors.Join(err, p.Close())
+	}
 	return t, p.Close, nil
 }
 

@@ -53,6 +53,7 @@ type otaFlags struct {
 	domain   string
 	counter  uint64
 	counters string
+	find     bool
 	form     string
 	submit   bool
 	noProof  bool
@@ -71,6 +72,7 @@ func (o *otaFlags) add(cmd *cobra.Command) {
 	f.StringVar(&o.persona, "persona-file", "", "take keys and domains from this persona `FILE` (default: that of the bundle)")
 	f.StringVar(&o.domain, "domain", "public cloud A", "`NAME` of the security domain")
 	f.Uint64Var(&o.counter, "counter", 0, "`COUNTER` of the packet (default: the next one)")
+	f.BoolVar(&o.find, "find-counter", false, "look for the counter of the card first, with empty packets")
 	f.StringVar(&o.counters, "counters", "", "`FILE` with the counters (default: sspemu-ota.json beside the state of serve)")
 	f.StringVar(&o.form, "form", "definite", "form of the script: definite, indefinite or compact")
 	f.BoolVar(&o.submit, "submit", false, "have the proof of receipt come by SMS-SUBMIT, which takes longer answers")
@@ -141,6 +143,8 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 		return usage(errors.New("--https: scripts of visits are expanded, --form definite or indefinite"))
 	case o.https && (o.submit || o.noProof):
 		return usage(errors.New("--https: the answer comes in the visit; without --submit and --no-proof"))
+	case o.find && (o.counter > 0 || o.https || o.print != nil):
+		return usage(errors.New("--find-counter: without --counter, --https and --print, there is nothing to look for"))
 	case o.https && d.HTTPS == nil:
 		return fmt.Errorf("--https: the domain %s has no word https in the persona", d.Name)
 	}
@@ -182,7 +186,7 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 	if o.counter > 0 {
 		s.Counter = o.counter - 1
 	}
-	s.Send = func(ctx context.Context, packet []byte) ([]byte, error) { // a counter is used once, whatever comes of it
+	kept := func(ctx context.Context, packet []byte) ([]byte, error) { // a counter is used once, whatever comes of it
 		if counters[d.Name] = max(s.Counter, counters[d.Name]); file != "" {
 			if err := writeCounters(file, counters); err != nil {
 				return nil, err
@@ -190,7 +194,17 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 		}
 		return send(ctx, packet)
 	}
-	text, err := f(s, r)
+	s.Send = kept
+	if o.find {
+		s.Send = send // what is tried is not used
+		if err = s.FindCounter(cmd.Context()); err == nil {
+			counters[d.Name], s.Send = s.Counter, kept
+		}
+	}
+	var text string
+	if err == nil {
+		text, err = f(s, r)
+	}
 	r.Counter = s.Counter
 	if err != nil {
 		err = otaAdvice(err, s)
@@ -211,9 +225,9 @@ func (o *otaFlags) with(cmd *cobra.Command, f func(s *ota.Server, r *otaRun) (st
 func otaAdvice(err error, s *ota.Server) error {
 	switch {
 	case errors.Is(err, &ota.StatusError{Status: scp80.CounterLow}):
-		return fmt.Errorf("%w (%d was used before; --counter gives a higher one)", err, s.Counter)
+		return fmt.Errorf("%w (%d was used before; --counter gives a higher one, --find-counter looks for it)", err, s.Counter)
 	case errors.Is(err, &ota.StatusError{Status: scp80.CounterHigh}):
-		return fmt.Errorf("%w (the card wants the next one; --counter gives it)", err)
+		return fmt.Errorf("%w (the card wants the next one; --counter gives it, --find-counter looks for it)", err)
 	case errors.Is(err, &ota.CommandError{SW: scp80.SWTruncated}):
 		return fmt.Errorf("%w (the answer is too long for a report: --submit or --http; what was commanded is done)", err)
 	case errors.Is(err, &ota.CommandError{SW: apdu.FileNotFound}):
