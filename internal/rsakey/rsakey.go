@@ -167,6 +167,11 @@ func ModExp(dst, base, exp, m []byte) error {
 	if b.Cmp(n) >= 0 {
 		return ErrOperand
 	}
-	b.Exp(b, e, n).FillBytes(dst)
+	if wasm && n.BitLen() >= MinBits/2 && e.BitLen() > 64 {
+		b = Montgomery(b, e, n)
+	} else {
+		b.Exp(b, e, n)
+	}
+	b.FillBytes(dst)
 	return nil
 }

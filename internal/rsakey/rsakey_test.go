@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"math/big"
+	"math/rand/v2"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,6 +75,57 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestMontgomery: what WebAssembly computes with is math/big's result, also where every
+// digit is as large as it gets.
+func TestMontgomery(t *testing.T) {
+	r := rand.New(rand.NewPCG(6, 7))
+	some := func(bits int) *big.Int {
+		x := new(big.Int)
+		for range (bits + 63) / 64 {
+			x.Lsh(x, 64).Or(x, new(big.Int).SetUint64(r.Uint64()))
+		}
+		return x.Rsh(x, uint(-bits&63))
+	}
+	one := big.NewInt(1)
+	for _, bits := range []int{2, 3, 28, 29, 30, 114, 115, 116, 256, 511, 512, 768, 1023, 1024, 1025, 1042, 1043, 2048, 4096} {
+		power := new(big.Int).Lsh(one, uint(bits))
+		random := some(bits)
+		random.SetBit(random.SetBit(random, 0, 1), bits-1, 1)
+		for _, m := range []*big.Int{
+			random, new(big.Int).Sub(power, one), new(big.Int).Add(power, one),
+			new(big.Int).Add(new(big.Int).Rsh(power, 1), one),
+		} {
+			less := new(big.Int).Sub(m, one)
+			for _, base := range []*big.Int{new(big.Int), one, less, new(big.Int).Mod(some(bits), m)} {
+				for _, e := range []*big.Int{new(big.Int), one, big.NewInt(65537), less, some(67)} {
+					if e.BitLen() > 300 && bits > 1100 {
+						continue
+					}
+					require.Equal(t, new(big.Int).Exp(base, e, m).String(), rsakey.Montgomery(base, e, m).String(), "%d: %X^%X mod %X", bits, base, e, m)
+				}
+			}
+		}
+	}
+}
+
+func BenchmarkMontgomery(b *testing.B) {
+	p, _, err := rsakey.Generate([]byte("bench"), 2048, 65537)
+	require.NoError(b, err)
+	m := new(big.Int).SetBytes(p)
+	e := new(big.Int).Sub(m, big.NewInt(2))
+	base := new(big.Int).Rsh(m, 1)
+	b.Run("own", func(b *testing.B) {
+		for b.Loop() {
+			rsakey.Montgomery(base, e, m)
+		}
+	})
+	b.Run("big", func(b *testing.B) {
+		for b.Loop() {
+			new(big.Int).Exp(base, e, m)
+		}
+	})
+}
+
 func FuzzModExp(f *testing.F) {
 	f.Add([]byte{2}, []byte{10}, []byte{0x03, 0xE9})
 	f.Fuzz(func(t *testing.T, base, exp, m []byte) {
@@ -86,5 +138,7 @@ func FuzzModExp(f *testing.F) {
 		}
 		want := new(big.Int).Exp(new(big.Int).SetBytes(base), new(big.Int).SetBytes(exp), new(big.Int).SetBytes(m))
 		require.Zero(t, want.Cmp(new(big.Int).SetBytes(dst)))
+		own := rsakey.Montgomery(new(big.Int).SetBytes(base), new(big.Int).SetBytes(exp), new(big.Int).SetBytes(m))
+		require.Zero(t, want.Cmp(own))
 	})
 }
