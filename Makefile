@@ -49,6 +49,7 @@ define package
 $(DIST)/$(1).spb.gz: $(call guest_sources,$(1)) go.mod | tools-go
 	@printf '  bundle %-10s ' $(1)
 	@$$(GO) run ./cmd/sspemu bundle pack $(dir_$(1)) -o $(DIST)/$(1).spb
+	@cp $(dir_$(1))/bundle.json $(DIST)/$(1).json
 	@gzip -9 -n -f $(DIST)/$(1).spb
 endef
 $(foreach b,$(BUNDLES),$(eval $(call package,$(b))))
@@ -83,7 +84,7 @@ bench: build
 	@./.ci/bench
 
 clean:
-	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz
+	rm -rf bin $(DIST)/*.spb $(DIST)/*.spb.gz $(DIST)/*.json
 
 # What the tests need beside Go; one line says how to get all of it.
 NEEDED := clang wasm-ld pcscd opensc-tool pcsc_scan scriptor curl wrk mosquitto coap-client-openssl chromium tshark sigrok-cli yubico-piv-tool openssl ssh-keygen cvc-create mrtdreader

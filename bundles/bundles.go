@@ -1,9 +1,9 @@
 // Package bundles holds the Secondary Platform Bundles that come with sspemu,
 // inside the binary.
 //
-//	bundles/telecom, bundles/sdk/example, ... ── make bundles ──> dist/NAME.spb.gz
+//	bundles/telecom, bundles/sdk/example, ... ── make bundles ──> dist/NAME.spb.gz, NAME.json
 //	                                                                  │ embed
-//	cmd/sspemu ── Names, Open ────────────────────────────────────────┘
+//	cmd/sspemu ── Names, Manifest, Open ──────────────────────────────┘
 //
 // The packages are built from source and never committed: on a fresh clone there
 // are none, everything still compiles, and Open says what to run.
@@ -25,8 +25,12 @@ import (
 //go:embed dist
 var dist embed.FS
 
-// suffix of a package in dist.
-const suffix = ".spb.gz"
+// In dist a bundle is its package, and its manifest once more, which can be read without
+// unpacking.
+const (
+	suffix         = ".spb.gz"
+	manifestSuffix = ".json"
+)
 
 // ErrNone says that the binary was compiled without bundles.
 var ErrNone = errors.New("no bundles are built: run `make bundles`")
@@ -37,6 +41,15 @@ func Names() []string { return names(dist) }
 // Open gives the package (.spb) of a bundle. ErrNone when there are no bundles
 // at all; else the error lists those that are there.
 func Open(name string) ([]byte, error) { return open(dist, name) }
+
+// Manifest is the bundle.json of a bundle; nil when there is no such bundle.
+func Manifest(name string) []byte {
+	b, err := fs.ReadFile(dist, "dist/"+name+manifestSuffix)
+	if err != nil {
+		return nil
+	}
+	return b
+}
 
 // Fingerprint changes whenever the package of a bundle does; it is "" when there
 // is no such bundle. It does not unpack anything.

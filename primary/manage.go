@@ -103,7 +103,11 @@ func (p *Platform) Enable(ref string) error {
 	if b.Enabled {
 		return nil
 	}
-	return p.setEnabled(b, true)
+	if err := p.setEnabled(b, true); err != nil {
+		return err
+	}
+	go p.prepare(b)
+	return nil
 }
 
 // Disable keeps a bundle from becoming active; the active one is deactivated
@@ -120,6 +124,7 @@ func (p *Platform) Disable(ref string) error {
 	if p.isActive(b) {
 		p.deactivate()
 	}
+	p.unload(b)
 	return p.setEnabled(b, false)
 }
 
@@ -161,8 +166,8 @@ func (p *Platform) Delete(ref string) error {
 	delete(p.bundles, b.id)
 	code := b.module
 	p.mu.Unlock()
+	release(code)
 	p.tell(b, Event{Kind: Deleted})
-	p.release(code)
 	p.dropFiles()
 	return p.state.Drop(b.id.String())
 }
@@ -178,6 +183,12 @@ func (p *Platform) isBuiltin(name string) bool {
 
 // store makes or replaces the record of a package that was checked.
 func (p *Platform) store(pkg *loader.Package, module *vm.Module, spb []byte, origin string) (Info, error) {
+	kept := false
+	defer func() {
+		if !kept {
+			release(module)
+		}
+	}()
 	p.mu.Lock()
 	b := p.bundles[pkg.ID]
 	var taken *bundle
@@ -222,25 +233,20 @@ func (p *Platform) store(pkg *loader.Package, module *vm.Module, spb []byte, ori
 	}
 	old := b.module
 	b.record, b.name, b.part = r, pkg.Name, part
-	b.pkg, b.module, b.problem = withoutCode(pkg), module, nil
+	b.pkg, b.module, b.problem, kept = withoutCode(pkg), module, nil, true
 	info := p.info(b)
 	p.mu.Unlock()
 	p.tell(b, Event{Kind: Installed})
-	if old != module {
-		p.release(old)
+	release(old)
+	if !r.Enabled {
+		p.unload(b)
 	}
 	p.dropFiles()
 	return info, nil
 }
 
-// release frees code that no bundle needs any more. While the background still
-// compiles, it may be about to hand out the same code: then it stays.
-func (p *Platform) release(m *vm.Module) {
-	select {
-	case <-p.warm:
-	default:
-		return
-	}
+// release lets go of code that a bundle does not need any more; nil is none.
+func release(m *vm.Module) {
 	if m != nil {
 		_ = m.Close()
 	}

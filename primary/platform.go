@@ -23,7 +23,10 @@ type Builtin struct {
 	// Fingerprint changes whenever the package does; with it the package need not
 	// be opened to know that. "" opens it at every start.
 	Fingerprint string
-	Open        func() ([]byte, error)
+	// Manifest is its bundle.json: with it the package is not opened before it is
+	// compiled. nil: the package tells.
+	Manifest []byte
+	Open     func() ([]byte, error)
 	// Enabled enables a bundle that is seen for the first time. VPP starts with
 	// disabled ones, which stay so.
 	Enabled bool
@@ -157,39 +160,27 @@ func (p *Platform) start(ctx context.Context, cfg Config) error {
 
 // addBuiltins brings the records up to date with the built-in bundles.
 func (p *Platform) addBuiltins(list []record) ([]record, error) {
-	known := func(x Builtin) (int, bool) {
-		i := slices.IndexFunc(list, func(r record) bool { return r.Builtin == x.Name })
-		return i, i >= 0 && x.Fingerprint != "" && list[i].Fingerprint == x.Fingerprint
-	}
-	packages := make([]func() (*loader.Package, error), len(p.builtins))
-	for k, x := range p.builtins {
-		if _, ok := known(x); ok {
+	for _, x := range p.builtins {
+		if x.Fingerprint != "" && slices.ContainsFunc(list, func(r record) bool { return r.Builtin == x.Name && r.Fingerprint == x.Fingerprint }) {
 			continue
 		}
-		packages[k] = sync.OnceValues(func() (*loader.Package, error) { return p.openBuiltin(x) })
-		go packages[k]() // unpacking takes most of the first start: all at a time
-	}
-	for k, x := range p.builtins {
-		if _, ok := known(x); ok {
-			continue
-		}
-		pkg, err := packages[k]()
+		m, err := x.manifest()
 		if err != nil {
 			return nil, fmt.Errorf("built-in bundle %s: %w", x.Name, err)
 		}
 		r := record{Enabled: x.Enabled}
-		i := slices.IndexFunc(list, func(r record) bool { return r.Manifest.ID == pkg.ID })
+		i := slices.IndexFunc(list, func(r record) bool { return r.Manifest.ID == m.ID })
 		if i >= 0 {
 			r = list[i]
-		} else if j := slices.IndexFunc(list, func(r record) bool { return r.Manifest.Name == pkg.Name && !r.Deleted }); j >= 0 {
-			p.log.Warn("a built-in bundle is left out: an installed one has its name", "bundle", pkg.Name, "id", list[j].Manifest.ID)
+		} else if j := slices.IndexFunc(list, func(r record) bool { return r.Manifest.Name == m.Name && !r.Deleted }); j >= 0 {
+			p.log.Warn("a built-in bundle is left out: an installed one has its name", "bundle", m.Name, "id", list[j].Manifest.ID)
 			continue
 		}
 		r.Builtin, r.Fingerprint = x.Name, x.Fingerprint
 		if r.Package == "" { // else the user installed another package of the same bundle
-			r.Manifest, r.Origin = pkg.Manifest, "built-in"
+			r.Manifest, r.Origin = m, "built-in"
 		}
-		if err := p.save(pkg.ID, &r); err != nil {
+		if err := p.save(m.ID, &r); err != nil {
 			return nil, err
 		}
 		if i >= 0 {
@@ -201,12 +192,19 @@ func (p *Platform) addBuiltins(list []record) ([]record, error) {
 	return list, nil
 }
 
-func (p *Platform) openBuiltin(x Builtin) (*loader.Package, error) {
+func (x Builtin) manifest() (loader.Manifest, error) {
+	if x.Manifest != nil {
+		return loader.ParseManifest(x.Manifest)
+	}
 	b, err := x.Open()
 	if err != nil {
-		return nil, err
+		return loader.Manifest{}, err
 	}
-	return loader.Parse(b)
+	pkg, err := loader.Parse(b)
+	if err != nil {
+		return loader.Manifest{}, err
+	}
+	return pkg.Manifest, nil
 }
 
 // first is the bundle to start with, nil for none.
@@ -273,7 +271,8 @@ func (p *Platform) setPersonas(personas map[string]Persona) error {
 	return nil
 }
 
-// compileAll compiles what is not compiled yet, so that it starts fast.
+// compileAll compiles the enabled bundles, so that they start fast. The code of a disabled
+// one takes no memory.
 func (p *Platform) compileAll() {
 	defer close(p.warm)
 	p.mu.Lock()
@@ -283,10 +282,37 @@ func (p *Platform) compileAll() {
 		if p.ctx.Err() != nil {
 			return
 		}
-		if _, _, err := p.compiled(p.ctx, b); err != nil && p.ctx.Err() == nil {
-			p.log.Warn("a bundle cannot be compiled", "id", b.id, "why", err)
-		}
+		p.prepare(b)
 	}
+}
+
+// prepare compiles a bundle if it is enabled.
+func (p *Platform) prepare(b *bundle) {
+	enabled := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return b.Enabled
+	}
+	if !enabled() {
+		return
+	}
+	if _, _, err := p.compiled(p.ctx, b); err != nil && p.ctx.Err() == nil {
+		p.log.Warn("a bundle cannot be compiled", "id", b.id, "why", err)
+	}
+	p.ops.Lock()
+	defer p.ops.Unlock()
+	if !enabled() { // meanwhile
+		p.unload(b)
+	}
+}
+
+// unload lets go of the code of a bundle that does not run. It wants ops.
+func (p *Platform) unload(b *bundle) {
+	p.mu.Lock()
+	m := b.module
+	b.module = nil
+	p.mu.Unlock()
+	release(m)
 }
 
 // Warm waits until the bundles that were there at the start are compiled, so
@@ -320,6 +346,7 @@ func (p *Platform) compiled(ctx context.Context, b *bundle) (*loader.Package, *v
 	if b.record.Package == r.Package { // no update came in between
 		b.problem = err
 		if err == nil {
+			release(b.module) // somebody else compiled it, too
 			b.pkg, b.module = withoutCode(pkg), module
 		}
 	}

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"errors"
 	"log/slog"
+	"maps"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -36,12 +39,12 @@ func TestStartRefuses(t *testing.T) {
 		w := start(t, Config{State: state})
 		_, err := w.Install(t.Context(), spbOf(t, "one", 1), "one.spb")
 		require.NoError(t, err)
+		require.NoError(t, w.Enable("one"))
 		require.NoError(t, w.Close())
 		require.NoError(t, state.KeepFiles(func(string) bool { return false }))
 		w = start(t, Config{State: state})
 		require.NoError(t, w.Warm(t.Context()))
 		require.ErrorContains(t, w.List()[0].Problem, "file does not exist")
-		require.NoError(t, w.Enable("one"))
 		require.ErrorContains(t, w.Activate(t.Context(), "one"), "activate one: package ")
 		require.NoError(t, w.Delete("one"))
 	})
@@ -69,6 +72,44 @@ func TestBuiltinAndInstalled(t *testing.T) {
 
 	w = start(t, Config{State: state, Builtins: builtins(t, 2)})
 	require.Equal(t, "two enabled, ", w.states(), "one was deleted, two is new")
+}
+
+// TestCodeInMemory: enabled bundles are compiled beforehand, disabled ones take no memory.
+func TestCodeInMemory(t *testing.T) {
+	w := start(t, Config{Builtins: builtins(t, 3), Active: "one"})
+	require.NoError(t, w.Warm(t.Context()))
+	loaded := func() (names string) {
+		w.Platform.mu.Lock()
+		defer w.Platform.mu.Unlock()
+		for _, b := range slices.SortedFunc(maps.Values(w.bundles), byName) {
+			if b.module != nil {
+				names += b.name + " "
+			}
+		}
+		return names
+	}
+	require.Equal(t, "one three two ", loaded())
+	require.NoError(t, w.Disable("two"))
+	require.Equal(t, "one three ", loaded())
+	require.NoError(t, w.Disable("one"))
+	require.Equal(t, "three ", loaded(), "it was the active one")
+	require.NoError(t, w.Enable("two"))
+	require.Eventually(t, func() bool { return loaded() == "three two " }, 10*time.Second, time.Millisecond)
+	require.NoError(t, w.Enable("one"))
+	require.NoError(t, w.Activate(t.Context(), "one"), "nobody waits for the background")
+	require.Equal(t, "9000", w.terminal().send("000C000003 010203"))
+	_, err := w.Install(t.Context(), spbOf(t, "four", 4), "four.spb")
+	require.NoError(t, err)
+	require.NotContains(t, loaded(), "four")
+	for range 50 { // the background comes second
+		require.NoError(t, w.Enable("four"))
+		require.NoError(t, w.Disable("four"))
+		require.NoError(t, w.Enable("four"))
+		require.NoError(t, w.Activate(t.Context(), "four"))
+		require.Equal(t, "9000", w.terminal().send("000C000003 010203"))
+		require.NoError(t, w.Disable("four"))
+	}
+	require.NotContains(t, loaded(), "four")
 }
 
 // TestTelling: what a bundle says reaches watchers and log.

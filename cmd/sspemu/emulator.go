@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -169,9 +170,9 @@ func builtins() (list []primary.Builtin) {
 		list = append(list, primary.Builtin{
 			Name:        name,
 			Fingerprint: bundles.Fingerprint(name),
-			// Unpacked once: a start on a new state reads each of them twice.
-			Open:    sync.OnceValues(func() ([]byte, error) { return bundles.Open(name) }),
-			Enabled: true,
+			Manifest:    bundles.Manifest(name),
+			Open:        func() ([]byte, error) { return bundles.Open(name) },
+			Enabled:     true,
 		})
 	}
 	return list
@@ -403,6 +404,19 @@ func (e *emulator) Profile(context.Context) (console.Profile, error) {
 // Events implements console.Emulator.
 func (e *emulator) Events(ctx context.Context, since uint64, f func(console.Event) (stop bool)) error {
 	return e.events.follow(ctx, since, f)
+}
+
+// giveBack returns to the system what compiling took, and what the code of disabled
+// bundles did; the runtime alone would keep it for minutes.
+func (e *emulator) giveBack(ctx context.Context) {
+	e.platform.Watch(func(ev primary.Event) {
+		if ev.Kind == primary.Disabled || ev.Kind == primary.Deleted {
+			go debug.FreeOSMemory()
+		}
+	})
+	if e.platform.Warm(ctx) == nil {
+		debug.FreeOSMemory()
+	}
 }
 
 // setReady tells everybody who waits.

@@ -131,6 +131,7 @@ func (s *server) run(cmd *cobra.Command) (err error) {
 		_ = e.Events(following, e.events.last(), s.printEvent)
 	}()
 	e.setReady()
+	go e.giveBack(following)
 	if err := s.printReady(); err != nil {
 		return err
 	}

@@ -75,9 +75,10 @@ type flightKey struct {
 // flight is a compilation under way or done: done is closed when m and err are
 // there.
 type flight struct {
-	done chan struct{}
-	m    *Module
-	err  error
+	done  chan struct{}
+	m     *Module
+	err   error
+	users int // that Compile gave m to, or will
 }
 
 // New makes an Engine.
@@ -119,8 +120,8 @@ func (e *Engine) Close() error {
 // Compile makes a bundle ready to be instantiated: it checks that the module is
 // one, that it has the exports of the ABI and asks for nothing else than the ABI
 // offers. The same bytes with the same limits are compiled once, whoever asks and
-// however often; a caller whose ctx ends leaves, the compilation goes on, and wasm
-// must not change. name is for errors.
+// however often, and are there until each has closed the Module; a caller whose ctx
+// ends leaves, the compilation goes on, and wasm must not change. name is for errors.
 func (e *Engine) Compile(ctx context.Context, name string, wasm []byte, l Limits) (*Module, error) {
 	key := flightKey{sha256.Sum256(wasm), l.orDefaults()}
 	e.mu.Lock()
@@ -133,17 +134,32 @@ func (e *Engine) Compile(ctx context.Context, name string, wasm []byte, l Limits
 			if f.m, f.err = e.compile(name, wasm, key.limits); f.err != nil {
 				e.forget(f)
 			} else {
-				f.m.forget = func() { e.forget(f) }
+				f.m.left = func() bool { return e.left(f) }
 			}
 		}()
 	}
+	f.users++
 	e.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.m, f.err
 	case <-ctx.Done():
+		e.mu.Lock()
+		f.users-- // its code waits for the next who asks
+		e.mu.Unlock()
 		return nil, fmt.Errorf("compile bundle %s: %w", name, ctx.Err())
 	}
+}
+
+// left counts a user less. When it was the last one nobody will be given f again.
+func (e *Engine) left(f *flight) (last bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if f.users--; f.users > 0 {
+		return false
+	}
+	maps.DeleteFunc(e.flights, func(_ flightKey, g *flight) bool { return f == g })
+	return true
 }
 
 func (e *Engine) forget(f *flight) {
@@ -217,14 +233,18 @@ type Module struct {
 	interpreted bool
 	runtime     wazero.Runtime
 	compiled    wazero.CompiledModule
-	forget      func() // takes it out of its Engine
+	left        func() (last bool) // a user less
 }
 
-// Close frees the compiled code of a bundle that is not needed any more, which
-// ends every instance of it. The cache on disk keeps its part.
+// Close is for a user of a bundle that needs it no more, once for each Compile. The last
+// one frees the compiled code, which ends every instance; the cache on disk keeps its part.
 func (m *Module) Close() error {
-	m.forget()
-	return m.runtime.Close(context.Background())
+	if !m.left() {
+		return nil
+	}
+	ctx := context.Background()
+	err := m.runtime.Close(ctx)
+	return errors.Join(err, m.compiled.Close(ctx)) // the code is the cache's, not the runtime's
 }
 
 // ErrInterface: the module is WebAssembly, but not a bundle of this ABI.

@@ -557,7 +557,14 @@ func TestCompileOnce(t *testing.T) {
 	_, err = e.Compile(context.Background(), "patient", goGuest(t), vm.Limits{})
 	require.NoError(t, err, "the caller who left took nobody along")
 
+	i, err := all[0].Instantiate(new(seen).env())
+	require.NoError(t, err)
+	for _, m := range all[1:] {
+		require.NoError(t, m.Close())
+	}
+	require.NoError(t, i.Init(vm.Start), "one user is left")
 	require.NoError(t, all[0].Close())
+	require.Error(t, i.Init(vm.Restart), "nobody is")
 	again, err := e.Compile(context.Background(), "guest", wasm, vm.Limits{})
 	require.NoError(t, err)
 	require.NotSame(t, all[0], again)
