@@ -75,9 +75,9 @@ lint:
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-# Every fuzz target there is, two at a time.
+# Every fuzz target there is, two packages at a time.
 fuzz:
-	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f[n++]=$$1} /^ok/ {for (i=0; i<n; i++) print $$2, f[i]; n=0}' \
+	@$(GO) test -list '^Fuzz' ./... | awk '/^Fuzz/ {f = f " " $$1} /^ok/ {if (f) print $$2 f; f = ""}' \
 	  | xargs -P 2 -L 1 ./.ci/fuzz $(FUZZTIME)
 
 bench: build
