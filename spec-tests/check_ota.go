@@ -174,11 +174,20 @@ func (o *otaState) packet(script []byte) ([]byte, error) {
 	return b, nil
 }
 
-func script(s string) ([]byte, error) {
-	if s == "-" {
-		return nil, nil
+// otaSecured is a command packet for a script in hexadecimal, - for none.
+func (d *Dialogue) otaSecured(script string) ([]byte, error) {
+	o, err := d.otaNow()
+	if err != nil {
+		return nil, err
 	}
-	return hex.DecodeString(s)
+	if script == "-" {
+		script = ""
+	}
+	b, err := hex.DecodeString(script)
+	if err != nil {
+		return nil, err
+	}
+	return o.packet(b)
 }
 
 // download is the data of ENVELOPE with user data.
@@ -189,15 +198,7 @@ func download(userData []byte) []byte {
 }
 
 func otaPacket(d *Dialogue, a []string) error {
-	o, err := d.otaNow()
-	if err != nil {
-		return err
-	}
-	b, err := script(a[0])
-	if err != nil {
-		return err
-	}
-	packet, err := o.packet(b)
+	packet, err := d.otaSecured(a[0])
 	if err != nil {
 		return err
 	}
@@ -210,15 +211,7 @@ func otaPacket(d *Dialogue, a []string) error {
 }
 
 func otaParts(d *Dialogue, a []string) error {
-	o, err := d.otaNow()
-	if err != nil {
-		return err
-	}
-	b, err := script(a[0])
-	if err != nil {
-		return err
-	}
-	packet, err := o.packet(b)
+	packet, err := d.otaSecured(a[0])
 	if err != nil {
 		return err
 	}

@@ -150,16 +150,5 @@ func FuzzIoT(f *testing.F) {
 		}
 		f.Add(in)
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		p.t, p.wasm.t = t, t
-		p.another()
-		for n := 0; len(in) > 0 && n < 50; n++ {
-			size := min(int(in[0]), len(in)-1)
-			if size > 0 {
-				p.send(in[1:1+size], false)
-			}
-			in = in[1+size:]
-		}
-		p.agree()
-	})
+	p.fuzz(f, 50)
 }

@@ -65,23 +65,35 @@ func (c provider) connect(id tls.Certificate) (string, error) {
 	return strings.Join(lines, " "), err
 }
 
+// iotPackage is the bundle with its default persona.
+func iotPackage(t testing.TB) (spb []byte, p *iot.Profile) {
+	spb, err := bundles.Open("iot")
+	require.NoError(t, err)
+	pkg, err := loader.Parse(spb)
+	require.NoError(t, err)
+	p, err = iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
+	require.NoError(t, err)
+	return spb, p
+}
+
+// iotCard is a card with it, on.
+func iotCard(t testing.TB) (*Target, *iot.Profile) {
+	spb, p := iotPackage(t)
+	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, end()) })
+	_, err = target.Terminal.Reset(context.Background(), true)
+	require.NoError(t, err)
+	return target, p
+}
+
 // TestLifecycle takes device identities through their life: generated at issuance, exported
 // to the registry of a cloud, activated, joined by another identity, renewed, revoked, moved
 // to another provider. The private keys are made in the applet and stay there; requests and
 // states come from the face of the bundle over HTTP. Certificates stay with the device here:
 // remote administration, which puts them into the applet, has tests of its own.
 func TestLifecycle(t *testing.T) {
-	spb, err := bundles.Open("iot")
-	require.NoError(t, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(t, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(t, err)
-	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, end()) })
-	_, err = target.Terminal.Reset(context.Background(), true)
-	require.NoError(t, err)
+	target, p := iotCard(t)
 	applet, err := host.Select(context.Background(), target.Terminal, host.Options{})
 	require.NoError(t, err)
 	l, closeLink, err := target.Dial(context.Background())

@@ -16,7 +16,6 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/sspemu/sspemu/bundles"
 	"github.com/sspemu/sspemu/bundles/iot/ca"
 	"github.com/sspemu/sspemu/bundles/iot/host"
 	"github.com/sspemu/sspemu/bundles/iot/iotsafe"
@@ -26,7 +25,6 @@ import (
 	"github.com/sspemu/sspemu/internal/scp80"
 	"github.com/sspemu/sspemu/internal/tlv"
 	"github.com/sspemu/sspemu/primary"
-	"github.com/sspemu/sspemu/primary/loader"
 	"github.com/sspemu/sspemu/primary/nvm"
 	"github.com/sspemu/sspemu/scl"
 	"github.com/sspemu/sspemu/scl/terminal"
@@ -45,18 +43,8 @@ func serverOf(t testing.TB, p *iot.Profile, name string, transmit func(ctx conte
 // TLS session; another identity is made, deleted and made anew for another provider; the
 // trust anchor changes. Short messages and HTTP bring the packets in turn.
 func TestLifecycleOverTheAir(t *testing.T) {
-	spb, err := bundles.Open("iot")
-	require.NoError(t, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(t, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(t, err)
+	target, p := iotCard(t)
 	ctx := t.Context()
-	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, end()) })
-	_, err = target.Terminal.Reset(ctx, true)
-	require.NoError(t, err)
 	applet, err := host.Select(context.Background(), target.Terminal, host.Options{})
 	require.NoError(t, err)
 	l, closeLink, err := target.Dial(ctx)
@@ -174,12 +162,7 @@ func TestLifecycleOverTheAir(t *testing.T) {
 // TestOTATorn cuts the power at every write to NVM while packets come: each is there with
 // its counter and all its effects, or not at all, and those before it are.
 func TestOTATorn(t *testing.T) {
-	spb, err := bundles.Open("iot")
-	require.NoError(t, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(t, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(t, err)
+	spb, p := iotPackage(t)
 	// open has the card on, but for one that a torn commit keeps from it: nil.
 	open := func(dir string, tear func() nvm.Tear) (card *terminal.Client, end func()) {
 		store, err := nvm.Open(dir, nvm.Options{Tear: tear})
@@ -284,17 +267,7 @@ func TestOTATorn(t *testing.T) {
 // TestRaceUnderLoad has three devices sign without a pause while the key is replaced fifty
 // times: every signature is by a key that there was, everything else ends with 6984.
 func TestRaceUnderLoad(t *testing.T) {
-	spb, err := bundles.Open("iot")
-	require.NoError(t, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(t, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(t, err)
-	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
-	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, end()) })
-	_, err = target.Terminal.Reset(context.Background(), true)
-	require.NoError(t, err)
+	target, p := iotCard(t)
 	s := serverOf(t, p, "public cloud A", target.Terminal.Transmit)
 	type signed struct {
 		sig []byte
@@ -357,17 +330,7 @@ func TestRaceUnderLoad(t *testing.T) {
 // one without commands, a new certificate of 444 bytes in four short messages, a new pair
 // of keys.
 func BenchmarkIoTAdministration(b *testing.B) {
-	spb, err := bundles.Open("iot")
-	require.NoError(b, err)
-	pkg, err := loader.Parse(spb)
-	require.NoError(b, err)
-	p, err := iot.FromYAML(pkg.DefaultPersona, "persona", pkg.Schema)
-	require.NoError(b, err)
-	target, end, err := InProcess{Engine: engine, Package: spb}.Target(context.Background())
-	require.NoError(b, err)
-	b.Cleanup(func() { require.NoError(b, end()) })
-	_, err = target.Terminal.Reset(context.Background(), true)
-	require.NoError(b, err)
+	target, p := iotCard(b)
 	s := serverOf(b, p, "public cloud A", target.Terminal.Transmit)
 	for name, commands := range map[string][][]byte{
 		"empty": nil, "certificate": s.Put(ota.Ref{Kind: iot.File, ID: []byte{2}}, make([]byte, 444)), "generate": s.Generate(ota.Ref{Kind: iot.Private, ID: []byte{1}}),

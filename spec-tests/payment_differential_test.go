@@ -225,6 +225,22 @@ func TestPaymentNativeAndWasmAgree(t *testing.T) {
 	require.Greater(t, good, 300, "most commands should work")
 }
 
+// fuzz sends commands to both, [length, command]..., at most so many.
+func (p *pair) fuzz(f *testing.F, most int) {
+	f.Fuzz(func(t *testing.T, in []byte) {
+		p.t, p.wasm.t = t, t
+		p.another()
+		for n := 0; len(in) > 0 && n < most; n++ {
+			size := min(int(in[0]), len(in)-1)
+			if size > 0 {
+				p.send(in[1:1+size], false)
+			}
+			in = in[1+size:]
+		}
+		p.agree()
+	})
+}
+
 // FuzzPayment sends any commands in any order to both: [length, command]...
 func FuzzPayment(f *testing.F) {
 	p := newPaymentPair(f)
@@ -235,16 +251,5 @@ func FuzzPayment(f *testing.F) {
 		}
 		f.Add(in)
 	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		p.t, p.wasm.t = t, t
-		p.another()
-		for n := 0; len(in) > 0 && n < 50; n++ {
-			size := min(int(in[0]), len(in)-1)
-			if size > 0 {
-				p.send(in[1:1+size], false)
-			}
-			in = in[1+size:]
-		}
-		p.agree()
-	})
+	p.fuzz(f, 50)
 }
