@@ -63,7 +63,7 @@ run: build
 
 # Tests in which one thing happens after the other: the race detector finds nothing in
 # them and makes them ten times longer. They run without it.
-SEQUENTIAL := TestEmulator/^(emv|issuer|iot|ota|ota-serve|demo|modem|conform|probe|ephemeral|http|coap|link|bus|apdu|seed|proxy|config|trace|persona|inspect.*)$$|TestUsage|NativeAndWasmAgree$$|^TestConformance$$|^TestAgain$$|^TestBroken|^TestTampered|^TestKeysStay|^TestEIDOversize|^TestDocumentInWebAssembly
+SEQUENTIAL := TestEmulator/^(ca|emv|issuer|iot|ota|ota-serve|demo|modem|conform|probe|ephemeral|http|coap|link|bus|apdu|seed|proxy|config|trace|state|persona.*|inspect.*)$$|TestUsage|^TestDemoFails|NativeAndWasmAgree$$|^TestConformance$$|^TestAgain$$|^TestBroken|^TestTampered|^TestKeysStay|^TestEIDOversize|^TestDocumentInWebAssembly
 
 test: tools build lint
 	$(GO) test -race -timeout 15m -skip '$(SEQUENTIAL)' ./...
