@@ -106,7 +106,7 @@ func (p *Platform) Enable(ref string) error {
 	if err := p.setEnabled(b, true); err != nil {
 		return err
 	}
-	go p.prepare(b)
+	p.behind.Go(func() { p.prepare(b) })
 	return nil
 }
 

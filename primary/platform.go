@@ -86,7 +86,8 @@ type Platform struct {
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
-	warm   chan struct{} // closed when the others are compiled
+	warm   chan struct{}  // closed when the others are compiled
+	behind sync.WaitGroup // what else goes on in the background
 }
 
 // New starts a platform: it reads the records in cfg.State, adds the built-in
@@ -279,9 +280,6 @@ func (p *Platform) compileAll() {
 	list := slices.SortedFunc(maps.Values(p.bundles), byName)
 	p.mu.Unlock()
 	for _, b := range list {
-		if p.ctx.Err() != nil {
-			return
-		}
 		p.prepare(b)
 	}
 }
@@ -291,9 +289,9 @@ func (p *Platform) prepare(b *bundle) {
 	enabled := func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
-		return b.Enabled
+		return b.Enabled && p.bundles[b.id] == b
 	}
-	if !enabled() {
+	if p.ctx.Err() != nil || !enabled() {
 		return
 	}
 	if _, _, err := p.compiled(p.ctx, b); err != nil && p.ctx.Err() == nil {
@@ -339,18 +337,21 @@ func (p *Platform) compiled(ctx context.Context, b *bundle) (*loader.Package, *v
 		module, err = p.engine.Compile(ctx, pkg.Name, pkg.Wasm, p.limits)
 	}
 	if ctx.Err() != nil {
+		release(module)
 		return nil, nil, ctx.Err()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if b.record.Package == r.Package { // no update came in between
-		b.problem = err
-		if err == nil {
-			release(b.module) // somebody else compiled it, too
-			b.pkg, b.module = withoutCode(pkg), module
-		}
+	if b.record.Package != r.Package { // an update came in between, which has code of its own
+		release(module)
+		return b.pkg, b.module, err
 	}
-	return pkg, module, err
+	if b.problem = err; err != nil {
+		return nil, nil, err
+	}
+	release(b.module) // somebody else compiled it, too
+	b.pkg, b.module = withoutCode(pkg), module
+	return b.pkg, module, nil
 }
 
 // withoutCode lets go of the code, which the engine has.
@@ -448,6 +449,7 @@ func (p *Platform) Close() error {
 	p.deactivate()
 	p.ops.Unlock()
 	<-p.warm
+	p.behind.Wait()
 	p.events.close()
 	return nil
 }
