@@ -12,8 +12,8 @@ package bundles
 import (
 	"bytes"
 	"compress/gzip"
-	"crypto/sha256"
 	"embed"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -52,14 +52,36 @@ func Manifest(name string) []byte {
 }
 
 // Fingerprint changes whenever the package of a bundle does; it is "" when there
-// is no such bundle. It does not unpack anything.
+// is no such bundle. It does not unpack anything: it is what gzip writes at the end
+// (RFC 1952 2.3.1), CRC-32 and length of the package.
 func Fingerprint(name string) string {
-	packed, err := fs.ReadFile(dist, "dist/"+name+suffix)
+	f, err := dist.Open("dist/" + name + suffix)
 	if err != nil {
 		return ""
 	}
-	sum := sha256.Sum256(packed)
-	return hex.EncodeToString(sum[:16])
+	end, err := trailer(f)
+	if err != nil {
+		return ""
+	}
+	return hex.EncodeToString(end)
+}
+
+// trailer gives the last eight octets of a file, which is read from its beginning
+// afterwards.
+func trailer(f fs.File) ([]byte, error) {
+	s, ok := f.(io.ReadSeeker)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	if _, err := s.Seek(-8, io.SeekEnd); err != nil {
+		return nil, err
+	}
+	end := make([]byte, 8)
+	_, err := io.ReadFull(s, end)
+	if err == nil {
+		_, err = s.Seek(0, io.SeekStart)
+	}
+	return end, err
 }
 
 func names(f fs.FS) (list []string) {
@@ -80,17 +102,33 @@ func open(f fs.FS, name string) ([]byte, error) {
 	if len(list) == 0 {
 		return nil, ErrNone
 	}
-	packed, err := fs.ReadFile(f, "dist/"+name+suffix)
+	packed, err := f.Open("dist/" + name + suffix)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %q is not built in; there are %s", name, strings.Join(list, ", "))
 	}
-	z, err := gzip.NewReader(bytes.NewReader(packed))
-	if err != nil {
-		return nil, fmt.Errorf("bundle %s: %w", name, err)
-	}
-	spb, err := io.ReadAll(z)
+	spb, err := unpack(packed)
 	if err != nil {
 		return nil, fmt.Errorf("bundle %s: %w", name, err)
 	}
 	return spb, nil
+}
+
+// maxSize is the longest package (primary/loader).
+const maxSize = 32 << 20
+
+// unpack makes room for the length that the file says: growing to it takes as long as
+// unpacking does.
+func unpack(packed fs.File) ([]byte, error) {
+	end, err := trailer(packed)
+	if err != nil {
+		return nil, err
+	}
+	z, err := gzip.NewReader(packed)
+	if err != nil {
+		return nil, err
+	}
+	var spb bytes.Buffer
+	spb.Grow(min(int(binary.LittleEndian.Uint32(end[4:])), maxSize) + bytes.MinRead)
+	_, err = spb.ReadFrom(z)
+	return spb.Bytes(), err
 }

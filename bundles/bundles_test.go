@@ -3,6 +3,9 @@ package bundles
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/binary"
+	"encoding/hex"
+	"hash/crc32"
 	"testing"
 	"testing/fstest"
 
@@ -47,9 +50,18 @@ func TestNoBundles(t *testing.T) {
 // TestEmbed: the package compiles with and without built bundles, and those
 // that are built can be opened.
 func TestEmbed(t *testing.T) {
+	seen := map[string]bool{}
 	for _, name := range Names() {
 		b, err := Open(name)
 		require.NoError(t, err)
 		require.Equal(t, "\x00asm", string(b[:4]))
+		print := binary.LittleEndian.AppendUint32(nil, crc32.ChecksumIEEE(b))
+		print = binary.LittleEndian.AppendUint32(print, uint32(len(b)))
+		require.Equal(t, hex.EncodeToString(print), Fingerprint(name))
+		require.False(t, seen[Fingerprint(name)])
+		seen[Fingerprint(name)] = true
+		require.Contains(t, string(Manifest(name)), `"name": "`+name+`"`)
 	}
+	require.Empty(t, Fingerprint("nobody"))
+	require.Nil(t, Manifest("nobody"))
 }

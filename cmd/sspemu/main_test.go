@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/sspemu/sspemu/bundles"
+	"github.com/sspemu/sspemu/primary/loader"
 )
 
 func TestMain(m *testing.M) {
@@ -123,4 +124,17 @@ func defaults(t testing.TB) (settings, *pflag.FlagSet) {
 	s.add(f)
 	require.NoError(t, f.Parse(nil))
 	return s, f
+}
+
+// TestBuiltins: what is known of a bundle before it is unpacked is what its package says.
+func TestBuiltins(t *testing.T) {
+	for _, x := range builtins() {
+		spb, err := x.Open()
+		require.NoError(t, err)
+		pkg, err := loader.Parse(spb)
+		require.NoError(t, err)
+		m, err := loader.ParseManifest(x.Manifest)
+		require.NoError(t, err)
+		require.Equal(t, pkg.Manifest, m, x.Name)
+	}
 }
