@@ -131,6 +131,9 @@ func parseCertificate(r *reader) *Certificate {
 		}
 	}
 	if t.more() {
+		if c.Version != 3 {
+			r.err(errors.New("it has extensions, but is not of version 3"))
+		}
 		x := t.in(0xA3)
 		list := x.in(tagSeq)
 		x.end()

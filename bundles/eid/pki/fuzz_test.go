@@ -3,6 +3,7 @@ package pki_test
 import (
 	"bytes"
 	"crypto/x509"
+	"strings"
 	"testing"
 	"time"
 
@@ -102,4 +103,14 @@ func FuzzPublicKey(f *testing.F) {
 		require.NoError(t, err)
 		require.True(t, again.Equal(p))
 	})
+}
+
+// TestExtensionsOfVersion1: RFC 5280 4.1.2.9 has them in version 3 only, and software that
+// reads others passes over them.
+func TestExtensionsOfVersion1(t *testing.T) {
+	der := newCountry(t, kinds()[0]).root.Raw
+	for _, version := range []string{"\x00", "\x01", "\x03"} {
+		_, err := pki.ParseCertificate([]byte(strings.Replace(string(der), "\xA0\x03\x02\x01\x02", "\xA0\x03\x02\x01"+version, 1)))
+		require.ErrorContains(t, err, "it has extensions, but is not of version 3")
+	}
 }
